@@ -1,0 +1,5 @@
+//! The binary: one call into the door for people.
+
+fn main() -> std::process::ExitCode {
+    driftless::cli::main()
+}

@@ -1,0 +1,30 @@
+//! The only file that asks the time, rolls dice, or fails on purpose.
+//!
+//! Everything else is handed its time and its chance, so that a run can be repeated from a seed. It does
+//! not promise a monotone wall clock: code that needs order uses [`Instant`].
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970, from the wall clock.
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+/// A clock for measuring, never set back.
+pub fn instant() -> Instant {
+    Instant::now()
+}
+
+/// A name that nothing else has.
+pub fn unique_name() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// Dies here, as by kill -9, when `DRIFTLESS_CRASH_AT` names this point: how tests visit every place
+/// between two steps of a commit.
+pub fn crash_point(name: &str) {
+    if std::env::var_os("DRIFTLESS_CRASH_AT").is_some_and(|at| at == name) {
+        eprintln!("crash point `{name}` reached");
+        std::process::abort();
+    }
+}
