@@ -1,1 +1,5 @@
 //! cli
+
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

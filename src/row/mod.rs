@@ -1,1 +1,27 @@
-//! row
+//! The vocabulary that all folders speak: what a row is, when it is, and where it came from.
+//!
+//! - [`Row`]: one row as bytes that compare as its values do, column after column ([`codec`]).
+//! - [`Datum`]: one value, at the edges where values are made or shown.
+//! - [`Table`]: the shape of a source table: columns that models use, and which of them are the key.
+//! - [`Change`]: what a source says happened to a row; [`Delta`]: what that means, rows with a diff.
+//! - [`Moment`], [`Position`], [`Cut`]: our time, a source's place, and every source's place at a Moment.
+//! - [`Fingerprint`]: an order-free hash of a multiset of rows.
+//!
+//! Invariant: the bytes of two rows of one schema are equal if and only if their SQL values are equal as
+//! GROUP BY sees them: NULL equals NULL, NaN equals NaN, -0.0 equals 0.0, decimals by value, text by bytes.
+//!
+//! This folder imports nothing of ours but `error`. Arrow's schema is our schema: columns, names, types.
+
+mod change;
+mod codec;
+mod datum;
+mod fingerprint;
+mod moment;
+mod table;
+
+pub use change::{Change, Delta, Diff, NewRow, consolidate};
+pub use codec::{Codec, Row, RowWriter, check_types};
+pub use datum::Datum;
+pub use fingerprint::Fingerprint;
+pub use moment::{Cut, Gtid, Moment, Position};
+pub use table::{Table, TableName};
