@@ -106,7 +106,10 @@ fn a_project_loads_with_models_parents_first() {
     assert_eq!(stg.depends_on_sources, [SourceRef { source: "raw".into(), table: "orders".into() }]);
     let countries = project.model("countries").expect("countries is there");
     assert_eq!(countries.depends_on_seeds, ["seed.shop.country_codes"]);
-    assert_eq!(project.model("revenue").expect("revenue is there").compiled_sql.lines().last().unwrap_or_default(), "select sum(amount) from \"shop\".\"public_marts\".\"orders\" where year >= 2020");
+    assert_eq!(
+        project.model("revenue").expect("revenue is there").compiled_sql.lines().last().unwrap_or_default(),
+        "select sum(amount) from \"shop\".\"public_marts\".\"orders\" where year >= 2020"
+    );
     let source = project.source(&stg.depends_on_sources[0]).expect("the source is there");
     assert_eq!(source.unique_id, "source.shop.raw.orders");
     assert_eq!(source.tests[0].name, "source_unique_raw_orders_id");
@@ -129,7 +132,8 @@ fn config_gathers_from_tree_properties_and_model() {
 
 #[test]
 fn config_takes_a_dictionary_and_keeps_unknown_keys() {
-    let files = [("models/m.sql", "{{ config({'alias': 'mm', 'partition_by': {'field': 'd'}, 'engine': 'x'}) }}select 1")];
+    let files =
+        [("models/m.sql", "{{ config({'alias': 'mm', 'partition_by': {'field': 'd'}, 'engine': 'x'}) }}select 1")];
     let project = Files::of(&files).project();
     let model = project.model("m").expect("m is there");
     assert_eq!(model.relation.identifier, "mm");
@@ -155,7 +159,11 @@ fn profiles_name_the_target() {
     let model = "select '{{ target.name }}', '{{ target.type }}', {{ target.threads }} -- {{ this }}";
     let files = Files::of(&[("profiles.yml", profile), ("models/m.sql", model)]);
     let sql_for = |target: Option<&str>| {
-        let options = Options { target: target.map(str::to_string), profiles_dir: Some(files.dir.path().into()), ..Options::default() };
+        let options = Options {
+            target: target.map(str::to_string),
+            profiles_dir: Some(files.dir.path().into()),
+            ..Options::default()
+        };
         Project::load(files.dir.path(), &options).map(|project| project.models[0].compiled_sql.clone())
     };
     assert_eq!(sql_for(None).expect("it loads"), "select 'prod', 'duckdb', 4 -- \"warehouse\".\"main\".\"m\"");
@@ -171,7 +179,10 @@ fn profiles_name_the_target() {
 #[test]
 fn without_profiles_the_project_names_its_database() {
     let project = Files::of(&[("models/m.sql", "select 1")]).project();
-    assert_eq!(project.models[0].relation, Relation { database: "shop".into(), schema: "public".into(), identifier: "m".into() });
+    assert_eq!(
+        project.models[0].relation,
+        Relation { database: "shop".into(), schema: "public".into(), identifier: "m".into() }
+    );
     assert_eq!((project.target.name.as_str(), project.target.kind.as_str()), ("dev", "postgres"));
 }
 
@@ -224,14 +235,15 @@ fn macros_see_each_other_and_return_values() {
         {% macro listed() %}{%- for c in columns() -%}{{ cents(c, scale=3) }}{{ ', ' if not loop.last }}{%- endfor -%}{% endmacro %}\n\
         {% macro any() %}{{ varargs | length }}{{ kwargs.get('k') }}{% endmacro %}\n\
         {% macro wrap() %}<{{ caller() }}>{% endmacro %}\n\
+        {% macro fact(n) %}{% if n < 2 %}{{ return(1) }}{% endif %}{{ return(n * fact(n - 1)) }}{% endmacro %}\n\
         {% macro source_of() %}{{ ref('up') }}{% endmacro %}\n";
-    let model = "select {{ listed() }}, {{ any(1, 2, k='v') }} {% call wrap() %}in{% endcall %} from {{ source_of() }}";
+    let model = "select {{ listed() }}, {{ any(1, 2, k='v') }} {% call wrap() %}in{% endcall %} {{ fact(5) }} from {{ source_of() }}";
     let files = [("macros/m.sql", macros), ("models/m.sql", model), ("models/up.sql", "select 1")];
     let project = Files::of(&files).project();
     let m = project.model("m").expect("m is there");
     assert_eq!(
         m.compiled_sql,
-        "select round(a / 100.0, 3), round(b / 100.0, 3), 2v <in> from \"shop\".\"public\".\"up\""
+        "select round(a / 100.0, 3), round(b / 100.0, 3), 2v <in> 120 from \"shop\".\"public\".\"up\""
     );
     assert_eq!(m.depends_on_models, ["model.shop.up"]);
 }
@@ -288,11 +300,11 @@ fn jinja_mistakes_are_shown_where_they_stand() {
         ),
         (
             "select {{ refuse() }}",
-            "macros/m.sql:4:34: no such luck, while trying to render model `m`\n| {% macro refuse() %}{{ exceptions.raise_compiler_error('no such luck') }}{% endmacro %}\n|                                  ^^^^^^^",
+            "macros/m.sql:4:34: no such luck, while trying to render model `m`\n| {% macro refuse() %}{{ exceptions.raise_compiler_error('no such luck') }}{% endmacro %}\n|                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^",
         ),
         (
             "select {{ endless() }}",
-            "macros/m.sql:5:25: macros call each other more than 50 deep, while trying to render model `m`",
+            "macros/m.sql:5:25: macros call each other more than 50 deep, while trying to render model `m`\n| {% macro endless() %}{{ endless() }}{% endmacro %}\n|                         ^^^^^^^^^",
         ),
     ];
     let macros = "{% macro surrogate_key(a) %}{{ a }}{% endmacro %}\n\n{% macro broken() %}{{ nothing }}{% endmacro %}\n{% macro refuse() %}{{ exceptions.raise_compiler_error('no such luck') }}{% endmacro %}\n{% macro endless() %}{{ endless() }}{% endmacro %}\n";
@@ -317,7 +329,9 @@ fn unknown_names_are_told_with_the_nearest() {
     );
     assert_eq!(
         error_of("select * from {{ ref('other', 'stg_orders') }}").lines().next(),
-        Some("models/m.sql:1:18: model `m` depends on a node named `other.stg_orders` which was not found, while trying to render model `m`")
+        Some(
+            "models/m.sql:1:18: model `m` depends on a node named `other.stg_orders` which was not found, while trying to render model `m`"
+        )
     );
 }
 
@@ -383,7 +397,10 @@ fn yaml_mistakes_are_shown_where_they_stand() {
         ("- a\n", "models/s.yml: the file must hold `key: value` pairs"),
         ("models: {name: m}\n", "models/s.yml: `models` of the file must be a list, and is a mapping"),
         ("models:\n  - description: x\n", "models/s.yml: an entry of `models` has no `name`"),
-        ("models:\n  - name: m\n    columns: [id]\n", "models/s.yml: an entry of `columns` of model `m` must be a mapping, and is text"),
+        (
+            "models:\n  - name: m\n    columns: [id]\n",
+            "models/s.yml: an entry of `columns` of model `m` must be a mapping, and is text",
+        ),
         (
             "models:\n  - name: m\n    tests: [unique]\n    data_tests: [unique]\n",
             "models/s.yml: model `m` has both `tests` and `data_tests`\nhint: keep `data_tests`",
@@ -425,7 +442,10 @@ fn unknown_keys_are_told_once_per_class() {
 fn a_folder_without_a_project_says_so() {
     let dir = tempfile::tempdir().expect("a temporary folder can be made");
     let error = Project::load(dir.path(), &Options::default()).err().expect("there is no project");
-    let expected = format!("no dbt_project.yml in `{}`\nhint: name the folder of a dbt project with `--project-dir`", dir.path().display());
+    let expected = format!(
+        "no dbt_project.yml in `{}`\nhint: name the folder of a dbt project with `--project-dir`",
+        dir.path().display()
+    );
     assert_eq!(shown(&error), expected);
 }
 
@@ -489,7 +509,10 @@ fn tests_select_their_failing_rows() {
 #[test]
 fn a_project_brings_its_own_tests() {
     let files = Files::of(&[
-        ("tests/generic/positive.sql", "{% test positive(model, column_name, at_least=0) %}\nselect * from {{ model }} where {{ column_name }} < {{ at_least }}\n{% endtest %}"),
+        (
+            "tests/generic/positive.sql",
+            "{% test positive(model, column_name, at_least=0) %}\nselect * from {{ model }} where {{ column_name }} < {{ at_least }}\n{% endtest %}",
+        ),
         ("models/m.sql", "select 1 as id"),
         (
             "models/s.yml",
@@ -553,7 +576,8 @@ fn selection_is_that_of_dbt() {
     ];
     for (select, exclude, expected) in cases {
         let list = |text: &str| if text.is_empty() { vec![] } else { vec![text.to_string()] };
-        let chosen = project.select(&list(select), &list(exclude)).unwrap_or_else(|e| panic!("{select}: {}", shown(&e)));
+        let chosen =
+            project.select(&list(select), &list(exclude)).unwrap_or_else(|e| panic!("{select}: {}", shown(&e)));
         let chosen: Vec<&str> = chosen.iter().map(|model| model.name.as_str()).collect();
         assert_eq!(chosen.join(" "), *expected, "--select {select} --exclude {exclude}");
     }
@@ -562,7 +586,10 @@ fn selection_is_that_of_dbt() {
         fault("tga:nightly"),
         "unknown selection method `tga`, while trying to read the selector `tga:nightly`\nhint: did you mean `tag`?"
     );
-    assert_eq!(fault("@orders+"), "bad selector `@orders+`: `@` already takes the children\nhint: leave out either `@` or `+`");
+    assert_eq!(
+        fault("@orders+"),
+        "bad selector `@orders+`: `@` already takes the children\nhint: leave out either `@` or `+`"
+    );
     assert_eq!(fault("tag:"), "bad selector `tag:`: it names nothing\nhint: name a model, a `tag:` or a `path:`");
 }
 

@@ -188,8 +188,21 @@ impl Declared {
 }
 
 const SETTINGS: &[&str] = &[
-    "severity", "where", "limit", "warn_if", "error_if", "fail_calc", "store_failures", "store_failures_as", "enabled",
-    "tags", "meta", "database", "schema", "alias", "group",
+    "severity",
+    "where",
+    "limit",
+    "warn_if",
+    "error_if",
+    "fail_calc",
+    "store_failures",
+    "store_failures_as",
+    "enabled",
+    "tags",
+    "meta",
+    "database",
+    "schema",
+    "alias",
+    "group",
 ];
 
 fn flat(value: &Value) -> String {

@@ -103,7 +103,9 @@ impl Loader<'_> {
                     continue;
                 }
                 let (name, fqn) = self.names(folder, &text.file);
-                let found = described.remove(&name).or_else(|| drafts.iter().find(|d: &&Draft| d.name == name)?.described.clone());
+                let found = described
+                    .remove(&name)
+                    .or_else(|| drafts.iter().find(|d: &&Draft| d.name == name)?.described.clone());
                 drafts.push(self.draft(name, fqn, text, found)?);
             }
         }
@@ -384,7 +386,8 @@ fn refuse_twin_sources(sources: &[SourceTable]) -> Result<()> {
     for table in sources {
         if let Some(twin) = seen.insert(table.reference(), &table.path) {
             let (first, second) = (twin.display(), table.path.display());
-            let what = format!("source `{}.{}` stands twice: in `{first}` and in `{second}`", table.source_name, table.name);
+            let what =
+                format!("source `{}.{}` stands twice: in `{first}` and in `{second}`", table.source_name, table.name);
             return Err(Error::operator(what).at(Place::file(&table.path)).hint("keep one of the two"));
         }
     }

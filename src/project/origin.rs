@@ -37,8 +37,20 @@ pub fn trace(raw: &str, compiled: &str, line: usize, column: usize) -> Found {
     if let Some((_, at, (column, width))) = best(&mut near.clone()).or_else(|| best(&mut far.into_iter())) {
         return Found { line: at + 1, column, width };
     }
-    let calls = near.clone().find(|at| raws[*at].contains("{{")).or_else(|| near.clone().find(|at| raws[*at].contains("{%")));
-    match calls.or(near.start.checked_sub(1)).filter(|at| *at < raws.len()) {
+    // A macro made it: the first tag after what the lines before it came from.
+    let since = lines.iter().zip(&aligned).take(line - 1).rev().take_while(|(_, at)| at.is_none());
+    let mut earlier: Vec<&str> = since.map(|(text, _)| *text).collect();
+    earlier.reverse();
+    let mut from = near.start;
+    for text in earlier {
+        if let Some(at) =
+            (from.saturating_sub(1).max(near.start)..near.end).find(|at| fit(raws[*at], text, 1).is_some())
+        {
+            from = at + 1;
+        }
+    }
+    let tagged = |open: &str| (from..near.end).find(|at| raws[*at].contains(open));
+    match tagged("{{").or_else(|| tagged("{%")).or(from.checked_sub(1)).filter(|at| *at < raws.len()) {
         Some(at) => Found { line: at + 1, column: indent(raws[at]) + 1, width: raws[at].trim().chars().count().max(1) },
         None => Found::start(),
     }
@@ -109,7 +121,8 @@ fn pieces(raw: &str) -> Vec<Piece<'_>> {
         let opens = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min();
         let (length, tag) = match opens {
             Some(0) => {
-                let close = ["}}", "%}", "#}"][["{{", "{%", "{#"].iter().position(|o| rest.starts_with(o)).unwrap_or(0)];
+                let close =
+                    ["}}", "%}", "#}"][["{{", "{%", "{#"].iter().position(|o| rest.starts_with(o)).unwrap_or(0)];
                 (rest.find(close).map_or(rest.len(), |end| end + close.len()), true)
             }
             Some(open) => (open, false),
@@ -126,8 +139,8 @@ fn align(raws: &[&str], lines: &[&str]) -> Vec<Option<usize>> {
     let mut aligned = vec![None; lines.len()];
     let head = raws.iter().zip(lines).take_while(|(raw, line)| raw == line).count();
     let tail = raws[head..].iter().rev().zip(lines[head..].iter().rev()).take_while(|(raw, line)| raw == line).count();
-    for at in 0..head {
-        aligned[at] = Some(at);
+    for (at, slot) in aligned.iter_mut().enumerate().take(head) {
+        *slot = Some(at);
     }
     for at in 0..tail {
         aligned[lines.len() - 1 - at] = Some(raws.len() - 1 - at);

@@ -173,7 +173,9 @@ impl Part {
             return Err(fault("`@` already takes the children".to_string()).hint("leave out either `@` or `+`"));
         }
         let (method, value) = match rest.split_once(':') {
-            Some((method, value)) => (Part::method(method).map_err(|unknown| unknown.doing(format!("read the selector `{text}`")))?, value),
+            Some((method, value)) => {
+                (Part::method(method).map_err(|unknown| unknown.doing(format!("read the selector `{text}`")))?, value)
+            }
             // As in dbt: what looks like a path is one.
             None if rest.contains(['/', '\\']) => (Method::Path, rest),
             None if [".sql", ".csv", ".py"].iter().any(|ending| rest.ends_with(ending)) => (Method::File, rest),
@@ -194,7 +196,9 @@ impl Part {
             ["package"] => Method::Package,
             ["resource_type"] => Method::ResourceType,
             ["source"] => Method::Source,
-            ["config", ref keys @ ..] if !keys.is_empty() => Method::Config(keys.iter().map(|key| key.to_string()).collect()),
+            ["config", ref keys @ ..] if !keys.is_empty() => {
+                Method::Config(keys.iter().map(|key| key.to_string()).collect())
+            }
             _ => {
                 let error = Error::operator(format!("unknown selection method `{name}`"));
                 let known = METHODS.map(|method| format!("`{method}`")).join(", ");
@@ -249,7 +253,10 @@ fn is_source(member: &Member<'_>, value: &str) -> bool {
 /// The file itself, a folder above it, or a pattern of either.
 fn under(path: &Path, value: &str) -> bool {
     let value = value.trim_start_matches("./").trim_end_matches(['/', '\\']);
-    path.ancestors().filter_map(|ancestor| ancestor.to_str()).filter(|text| !text.is_empty()).any(|text| wild_path(value, text))
+    path.ancestors()
+        .filter_map(|ancestor| ancestor.to_str())
+        .filter(|text| !text.is_empty())
+        .any(|text| wild_path(value, text))
 }
 
 fn configured(config: &serde_json::Map<String, Value>, keys: &[String], wanted: &str) -> bool {
@@ -279,13 +286,16 @@ fn wild(pattern: &str, text: &str) -> bool {
 
 /// The same for paths: `*` stays within a folder, `**` does not.
 fn wild_path(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.replace("**/", "**").chars().collect();
-    glob(&pattern, &text.chars().collect::<Vec<_>>(), Some('/'))
+    glob(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>(), Some('/'))
 }
 
 fn glob(pattern: &[char], text: &[char], fence: Option<char>) -> bool {
     match pattern {
         [] => text.is_empty(),
+        ['*', '*', '/', rest @ ..] if fence == Some('/') => {
+            let mut starts = (0..=text.len()).filter(|at| *at == 0 || text[at - 1] == '/');
+            starts.any(|at| glob(rest, &text[at..], fence))
+        }
         ['*', '*', rest @ ..] => (0..=text.len()).any(|skip| glob(rest, &text[skip..], fence)),
         ['*', rest @ ..] => {
             let free = text.iter().position(|c| Some(*c) == fence).unwrap_or(text.len());

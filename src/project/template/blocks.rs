@@ -56,8 +56,7 @@ pub fn position(text: &str, byte: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
 }
 
-const BLOCKS: [&str; 8] =
-    ["macro", "test", "data_test", "docs", "materialization", "snapshot", "operation", "raw"];
+const BLOCKS: [&str; 8] = ["macro", "test", "data_test", "docs", "materialization", "snapshot", "operation", "raw"];
 
 struct Tag<'a> {
     start: usize,

@@ -17,8 +17,24 @@ pub struct Builtin {
 
 impl Builtin {
     pub const NAMES: [&str; 18] = [
-        "ref", "source", "config", "var", "env_var", "is_incremental", "should_full_refresh", "return", "log", "print",
-        "tojson", "fromjson", "doc", "exceptions", "adapter", "builtins", "should_store_failures", "set",
+        "ref",
+        "source",
+        "config",
+        "var",
+        "env_var",
+        "is_incremental",
+        "should_full_refresh",
+        "return",
+        "log",
+        "print",
+        "tojson",
+        "fromjson",
+        "doc",
+        "exceptions",
+        "adapter",
+        "builtins",
+        "should_store_failures",
+        "set",
     ];
 
     pub fn find(name: &str, scope: &Arc<Scope>) -> Option<Value> {
@@ -62,7 +78,8 @@ impl Builtin {
         let [name, default, _] = fit("config.get", ["name", "default", "validator"], args)?;
         let name = name.unwrap_or_default().to_string();
         let seen = self.scope.run.seen.lock().expect("no render panics while it notes a setting");
-        let of_node = || self.scope.run.node.as_ref()?.get("config")?.get(&name).filter(|value| !value.is_null()).cloned();
+        let of_node =
+            || self.scope.run.node.as_ref()?.get("config")?.get(&name).filter(|value| !value.is_null()).cloned();
         match seen.config.get(&name).cloned().or_else(of_node) {
             Some(value) => Ok(from_json(&value)),
             None if needed => Err(spoken(format!("the setting `{name}` is required and not set"), None)),
@@ -161,9 +178,7 @@ impl Object for Builtin {
             ("config", "get") => self.setting(args, false),
             ("config", "require") => self.setting(args, true),
             ("var", "has_var") => Ok(Value::from(self.scope.var(&first().to_string()).is_some())),
-            ("exceptions", "raise_compiler_error" | "raise_fail_fast_error") => {
-                Err(spoken(first().to_string(), None))
-            }
+            ("exceptions", "raise_compiler_error" | "raise_fail_fast_error") => Err(spoken(first().to_string(), None)),
             ("exceptions", "warn") => {
                 tracing::warn!(asked_by = self.scope.run.asked_by, "{}", first());
                 Ok(Value::from(""))

@@ -24,6 +24,9 @@ pub struct Macros {
 pub struct Entry {
     /// The name under which the environment knows the template.
     pub template: String,
+    /// What the macro is called inside its template. Not by its name: calling itself, it would otherwise
+    /// stay inside its own state, and a `return` in there would leave the outermost call.
+    pub inner: String,
     /// Jinja hands surplus arguments only to a macro that mentions them.
     pub takes_any: bool,
 }
@@ -65,7 +68,7 @@ impl MacroValue {
         let template = state.env().get_template(&self.entry.template)?;
         let empty = self.scope.within(&self.package, Vec::new(), Vec::new())?;
         let declared = template.render_captured(Value::from_object(empty))?;
-        let definition = declared.state().lookup(&self.name).unwrap_or_default();
+        let definition = declared.state().lookup(&self.entry.inner).unwrap_or_default();
         let names: Vec<String> = definition.get_attr("arguments")?.try_iter()?.map(|name| name.to_string()).collect();
         let takes = |name: &str| name == "caller" || names.iter().any(|known| known == name);
         let (mut surplus, mut surplus_named) = (Vec::new(), Vec::new());
@@ -77,7 +80,7 @@ impl MacroValue {
         let inner = self.scope.within(&self.package, surplus, surplus_named)?;
         let mut captured = template.render_captured(Value::from_object(inner))?;
         let args = join_arguments(plain, named);
-        captured.with_state_mut(|state| match state.lookup(&self.name) {
+        captured.with_state_mut(|state| match state.lookup(&self.entry.inner) {
             Some(definition) => definition.call(state, &args),
             None => Err(spoken(format!("macro `{}` is empty", self.name), None)),
         })
@@ -103,6 +106,13 @@ impl fmt::Debug for MacroValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<macro {}.{}>", self.package, self.name)
     }
+}
+
+/// A name of the same length that the text does not use, so that columns in messages stay right.
+pub fn inner_name(name: &str, text: &str) -> String {
+    let rest = name.get(1..).unwrap_or_default();
+    let names = ('A'..='Z').map(|first| format!("{first}{rest}"));
+    names.into_iter().find(|inner| !text.contains(inner)).unwrap_or_else(|| format!("{name}_"))
 }
 
 /// `dbt_utils` in `dbt_utils.star(…)`.

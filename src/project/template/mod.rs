@@ -27,7 +27,7 @@ use crate::error::{Error, Place, Result};
 use blocks::{Block, blocks};
 use builtin::Builtin;
 use fault::Origin;
-use macros::{BUILTIN, Entry, Macros};
+use macros::{BUILTIN, Entry, Macros, inner_name};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use scope::{Run, Scope, Shared};
 use serde_json::{Map, Value as Json};
@@ -96,7 +96,9 @@ impl Engine {
             let ours = *package == shared.project;
             let added = engine.add_macros(&mut shared.macros, package, text);
             match added {
-                Err(error) if !ours => engine.warnings.push(format!("macros of package `{package}` are left out: {error}")),
+                Err(error) if !ours => {
+                    engine.warnings.push(format!("macros of package `{package}` are left out: {error}"))
+                }
                 added => added?,
             }
         }
@@ -168,7 +170,9 @@ impl Engine {
 
     pub fn render_test(&self, test: &Test) -> Result<String> {
         let (package, kind) = match &test.kind {
-            Kind::Other(name) => name.split_once('.').map_or((None, name.as_str()), |(package, name)| (Some(package), name)),
+            Kind::Other(name) => {
+                name.split_once('.').map_or((None, name.as_str()), |(package, name)| (Some(package), name))
+            }
             kind => (None, kind.name()),
         };
         let at = || Origin { text: Text { file: test.place.file.clone(), text: String::new() }, line: 0, column: 0 };
@@ -197,9 +201,9 @@ impl Engine {
         match argument {
             Json::String(text) => {
                 let bare = text.trim();
-                let called = ["ref", "source", "var", "env_var"].iter().any(|function| {
-                    bare.strip_prefix(function).is_some_and(|rest| rest.trim_start().starts_with('('))
-                });
+                let called = ["ref", "source", "var", "env_var"]
+                    .iter()
+                    .any(|function| bare.strip_prefix(function).is_some_and(|rest| rest.trim_start().starts_with('(')));
                 match whole_expression(text).or((called && bare.ends_with(')')).then_some(bare)) {
                     Some(expression) => self.evaluate(expression, origin, run, Vec::new()),
                     None if text.contains("{{") || text.contains("{%") => self.text(text, origin, run).map(Value::from),
@@ -216,7 +220,10 @@ impl Engine {
 
     fn add_macros(&mut self, macros: &mut Macros, package: &str, text: &Text) -> Result<()> {
         for block in blocks(text)?.into_iter().filter(|block| block.kind == blocks::Kind::Macro) {
-            let Block { name, text: template, line, column, .. } = block;
+            let Block { name, text: block, line, column, .. } = block;
+            let inner = inner_name(&name, &block);
+            let tag = block.find("macro").map_or(0, |at| at + "macro".len());
+            let template = format!("{}{}", &block[..tag], block[tag..].replacen(&name, &inner, 1));
             let id = format!("{}#{name}", text.file.display());
             let origin = Origin { text: text.clone(), line, column };
             if let Err(error) = self.env.add_template_owned(id.clone(), template.clone()) {
@@ -230,7 +237,7 @@ impl Engine {
                     .hint("rename one of them"));
             }
             let takes_any = template.contains("kwargs") || template.contains("varargs");
-            macros.add(package, &name, Entry { template: id.clone(), takes_any });
+            macros.add(package, &name, Entry { template: id.clone(), inner, takes_any });
             self.origins.insert(id, (template, origin));
         }
         Ok(())

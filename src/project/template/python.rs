@@ -26,13 +26,14 @@ pub fn call_method(state: &mut State<'_, '_>, value: &Value, method: &str, args:
     }
 }
 
-const CHANGING: [&str; 11] = [
-    "append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse", "popitem",
-];
+const CHANGING: [&str; 11] =
+    ["append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "sort", "reverse", "popitem"];
 
 fn text_method(state: &mut State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let word = |at: usize| args.get(at).and_then(|arg| arg.as_str()).map(str::to_string);
-    let needed = |at: usize| word(at).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("`{method}` of text needs text")));
+    let needed = |at: usize| {
+        word(at).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("`{method}` of text needs text")))
+    };
     Ok(match method {
         "lower" => Value::from(text.to_lowercase()),
         "upper" => Value::from(text.to_uppercase()),
@@ -81,7 +82,7 @@ fn map_method(state: &mut State<'_, '_>, map: &Value, method: &str, args: &[Valu
             let found = map.get_item(key)?;
             if found.is_undefined() { args.get(1).cloned().unwrap_or(Value::from(())) } else { found }
         }
-        "items" => state.apply_filter("items", &[map.clone()])?,
+        "items" => state.apply_filter("items", std::slice::from_ref(map))?,
         "keys" => map.try_iter()?.collect(),
         "values" => map.try_iter()?.map(|key| map.get_item(&key)).collect::<Result<Vec<_>, _>>()?.into(),
         "copy" => map.clone(),

@@ -33,7 +33,10 @@ pub fn to_json(value: &Value) -> Json {
         ValueKind::Bool => Json::Bool(value.is_true()),
         ValueKind::Number => match (value.is_integer(), value.as_i64()) {
             (true, Some(number)) => Json::from(number),
-            _ => f64::try_from(value.clone()).ok().and_then(serde_json::Number::from_f64).map_or(Json::Null, Json::Number),
+            _ => f64::try_from(value.clone())
+                .ok()
+                .and_then(serde_json::Number::from_f64)
+                .map_or(Json::Null, Json::Number),
         },
         ValueKind::Seq | ValueKind::Iterable => {
             Json::Array(value.try_iter().map(|items| items.map(|item| to_json(&item)).collect()).unwrap_or_default())
