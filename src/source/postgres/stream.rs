@@ -144,8 +144,10 @@ impl Follower {
             Start::Stream { opened, position } => (Some(opened), position),
             Start::Copy { sql, wire, position, kept, domains } => {
                 self.copy(&sql, &kept, position).await?;
+                let route = self.route.clone();
+                let streaming = route.stream(wire, &sql, position, kept, domains);
                 // The wire has been silent all through the copy; if it was cut meanwhile, another will do.
-                (self.route.stream(wire, &sql, position, kept, domains).await.ok(), position)
+                (self.unless_stopped(streaming).await?.ok(), position)
             }
         };
         let mut backoff = BACKOFF_FIRST;
