@@ -426,7 +426,7 @@ impl Start {
             }
         }
         let mut next = stored.iter().map(|kept| kept.id + 1).max().unwrap_or(1);
-        let kept: Vec<Kept> = assembly.tables.iter().map(|t| {
+        let kept = assembly.tables.iter().map(|t| {
             let same = stored.iter().find(|kept| kept.serves(&t.source, &t.table));
             match same.filter(|_| cut.0.contains_key(&t.source)) {
                 Some(kept) => Kept::new(kept.id, &t.source, &t.described, &t.table),

@@ -5,7 +5,7 @@
 
 use super::assembly::AssembledModel;
 use crate::flow::{Fault, Output};
-use crate::row::{Delta, Diff, Fingerprint, Row};
+use crate::row::{Delta, Diff, Row};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]
@@ -20,7 +20,6 @@ struct Model {
     net: HashMap<Row, Diff>,
     faults: BTreeMap<Fault, Diff>,
     rows: i64,
-    fingerprint: Fingerprint,
     /// Changes since the start.
     changes: u64,
 }
@@ -38,7 +37,6 @@ impl Pending {
             model.changes += deltas.len() as u64;
             for (row, diff) in deltas {
                 model.rows += diff;
-                model.fingerprint.add(&row, diff);
                 if model.published {
                     add(&mut model.net, row, diff);
                 }
@@ -84,10 +82,6 @@ impl Pending {
 
     pub fn rows(&self, model: usize) -> i64 {
         self.models[model].rows
-    }
-
-    pub fn fingerprint(&self, model: usize) -> Fingerprint {
-        self.models[model].fingerprint
     }
 
     pub fn changes(&self, model: usize) -> u64 {

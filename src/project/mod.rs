@@ -80,9 +80,22 @@ impl Project {
         self.engine.file(text, file)
     }
 
+    /// A configuration file of another program that lives in the project: rendered, then read as `T`.
+    pub fn config_file<T: serde::de::DeserializeOwned>(&self, file: &Path) -> Result<T> {
+        let mut text = files::Text::read(&self.dir, file)?;
+        text.text = self.render_text(&text.text, &text.file)?;
+        files::yaml::read(&text)
+    }
+
     fn engine(&self) -> &template::Engine {
         &self.engine
     }
+}
+
+/// Variables as dbt's `--vars` takes them: a mapping in YAML or JSON.
+pub fn parse_vars(text: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let text = files::Text { file: "--vars".into(), text: text.to_string() };
+    files::yaml::parse_mapping(&text)
 }
 
 /// A configuration file's text with `env_var` rendered, where there is no project yet.

@@ -14,6 +14,11 @@ pub fn parse(text: &Text) -> Result<Value> {
     Ok(json(yaml))
 }
 
+/// A file of a shape known beforehand.
+pub fn read<T: serde::de::DeserializeOwned>(text: &Text) -> Result<T> {
+    serde_yaml_ng::from_str(&text.text).map_err(|e| fault(text, &e))
+}
+
 /// A file whose top level is a mapping; an empty file is an empty mapping.
 pub fn parse_mapping(text: &Text) -> Result<Map<String, Value>> {
     match parse(text)? {
