@@ -81,7 +81,7 @@ const SHOP: &[(&str, &str)] = &[
     ("seeds/country_codes.csv", "code,name\nde,Germany\n"),
     (
         "models/schema.yml",
-        "version: 2\nsources:\n  - name: raw\n    schema: app\n    tables:\n      - name: orders\n        identifier: t_orders\n        columns:\n          - name: id\n            tests: [unique]\n      - name: customers\nmodels:\n  - name: orders\n    description: One row per order.\n    config:\n      meta: {owner: finance}\n    columns:\n      - name: id\n        description: The key.\n        data_type: bigint\n        data_tests:\n          - not_null\n          - unique:\n              config: {severity: warn, where: id > 0}\n      - name: status\n        tests:\n          - accepted_values:\n              arguments:\n                values: [placed, shipped]\n      - name: customer_id\n        tests:\n          - relationships:\n              to: ref('stg_customers')\n              field: id\n",
+        "version: 2\nsources:\n  - name: raw\n    schema: app\n    tables:\n      - name: orders\n        identifier: t_orders\n        columns:\n          - name: id\n            tests: [unique]\n      - name: customers\nmodels:\n  - name: orders\n    description: One row per order.\n    config:\n      meta: {owner: finance}\n    columns:\n      - name: id\n        description: The key.\n        data_type: bigint\n        data_tests:\n          - not_null\n          - unique:\n              config: {severity: warn, where: id > 0}\n      - name: status\n        tests:\n          - accepted_values:\n              arguments:\n                values: [placed, shipped]\n                quote: true\n      - name: customer_id\n        tests:\n          - relationships:\n              to: ref('stg_customers')\n              field: id\n",
     ),
 ];
 
@@ -486,7 +486,7 @@ fn tests_select_their_failing_rows() {
         [
             ("not_null_orders_id", &TestKind::NotNull, Severity::Error),
             ("unique_orders_id", &TestKind::Unique, Severity::Warn),
-            ("accepted_values_orders_status__placed__shipped", &TestKind::AcceptedValues, Severity::Error),
+            ("accepted_values_orders_status__True__placed__shipped", &TestKind::AcceptedValues, Severity::Error),
             ("relationships_orders_customer_id__id__ref_stg_customers_", &TestKind::Relationships, Severity::Error),
         ]
     );

@@ -210,6 +210,9 @@ fn flat(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(flat).collect::<Vec<_>>().join("__"),
         Value::Object(map) => map.values().map(flat).collect::<Vec<_>>().join("__"),
-        other => other.to_string(),
+        // The name is what Python prints.
+        Value::Bool(value) => if *value { "True" } else { "False" }.to_string(),
+        Value::Null => "None".to_string(),
+        Value::Number(number) => number.to_string(),
     }
 }
