@@ -179,12 +179,13 @@ fn encode(
     let options = ArrowWriterOptions::new().with_properties(properties);
     let options = options.with_skip_arrow_metadata(true).with_parquet_schema(descriptor);
     let write = || {
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options.clone())?;
+        let mut content = Vec::new();
+        let mut writer = ArrowWriter::try_new_with_options(&mut content, arrow, options)?;
         for batch in batches {
             writer.write(&batch)?;
         }
-        let parquet = writer.finish()?;
-        Ok((Bytes::from(writer.into_inner()?), parquet))
+        let parquet = writer.close()?;
+        Ok((content.into(), parquet))
     };
     write().map_err(|e: parquet::errors::ParquetError| Error::bug("rows do not become Parquet").because(e))
 }
