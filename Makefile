@@ -4,7 +4,8 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/driftless
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export CLIPPY_CONF_DIR := $(CURDIR)/.config
-export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# Debian keeps mariadbd in /usr/sbin, which is not on everybody's path.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test fmt clippy clean
