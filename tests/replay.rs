@@ -121,14 +121,19 @@ async fn a_log_is_told_as_copy_and_whole_transactions_and_followed_as_it_grows()
         r#"{"source":{"schema":"public","table":"orders","txId":9,"ts_ms":7},"op":"t"}"#,
     ]);
     assert_eq!(playing.next().await, "at 7000: ~ 9 300 same; truncate");
-    let end = written.append(&[r#"{"source":{"schema":"public","table":"other","txId":10},"op":"c","after":{"id":2}}"#]);
+    let end =
+        written.append(&[r#"{"source":{"schema":"public","table":"other","txId":10},"op":"c","after":{"id":2}}"#]);
     assert_eq!(playing.next().await, format!("idle at {end}"));
     playing.tail.stop().await;
 }
 
 #[tokio::test]
 async fn a_log_resumes_behind_the_transaction_last_told_and_reaches_its_present() {
-    let line = |id: i64| format!(r#"{{"source":{{"schema":"public","table":"orders","txId":{id},"ts_ms":1}},"op":"c","after":{{"id":{id},"amount":null,"note":""}}}}"#);
+    let line = |id: i64| {
+        format!(
+            r#"{{"source":{{"schema":"public","table":"orders","txId":{id},"ts_ms":1}},"op":"c","after":{{"id":{id},"amount":null,"note":""}}}}"#
+        )
+    };
     let written = Written::new(&[HEADER]);
     let middle = written.append(&[&line(1)]);
     let end = written.append(&[&line(2)]);

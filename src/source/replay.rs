@@ -83,7 +83,8 @@ impl Replay {
                 None => return wrong(format!("the key of table `{name}` names `{column}`, which is no column of it")),
             }
         }
-        let field = |(i, c): (usize, &Column)| Field::new(&c.name, Kind::named(&c.data_type).arrow(), !key.contains(&i));
+        let field =
+            |(i, c): (usize, &Column)| Field::new(&c.name, Kind::named(&c.data_type).arrow(), !key.contains(&i));
         let schema = Arc::new(Schema::new(declared.columns.iter().enumerate().map(field).collect::<Vec<_>>()));
         check_types(&schema)?;
         Ok(Table { name: name.clone(), schema, key })
@@ -204,8 +205,9 @@ fn declarations(path: &Path) -> Result<Vec<Declared>> {
             (text, file)
         }
     };
-    let declared: Declarations = serde_json::from_str(&text)
-        .map_err(|e| Error::operator("the declaration of tables cannot be read").at(Place::at(file, e.line(), 0)).because(e))?;
+    let declared: Declarations = serde_json::from_str(&text).map_err(|e| {
+        Error::operator("the declaration of tables cannot be read").at(Place::at(file, e.line(), 0)).because(e)
+    })?;
     Ok(declared.tables)
 }
 
@@ -249,7 +251,9 @@ impl Log {
         self.lines += 1;
         let mut line = std::mem::take(&mut self.half);
         line.pop();
-        String::from_utf8(line).map(Some).map_err(|e| Error::operator("the line is not UTF-8").at(self.here()).because(e))
+        String::from_utf8(line)
+            .map(Some)
+            .map_err(|e| Error::operator("the line is not UTF-8").at(self.here()).because(e))
     }
 
     /// Whether the file has become shorter than what was read of it.

@@ -17,10 +17,17 @@ use tokio_postgres::Client;
 /// Rows told at once: enough to make the queue cheap, few enough to keep it small.
 const BATCH_ROWS: usize = 1_000;
 
-/// Opens the transaction in which the copy will read.
-pub async fn pin(sql: &Client, snapshot: &str) -> Result<()> {
+/// Opens the transaction in which the copy will read. From here on no table changes its shape or is
+/// truncated until the copy is done; writing to them goes on (the lock is that of any SELECT).
+pub async fn pin(sql: &Client, snapshot: &str, kept: &[Kept]) -> Result<()> {
     let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    let statement = format!("{begin}; SET TRANSACTION SNAPSHOT '{snapshot}'");
+    let locks: Vec<String> = kept.iter().map(|k| format!("ONLY {}", sql_name(&k.table.name))).collect();
+    let lock = if locks.is_empty() {
+        String::new()
+    } else {
+        format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locks.join(", "))
+    };
+    let statement = format!("{begin}; SET TRANSACTION SNAPSHOT '{snapshot}'{lock}");
     sql.batch_execute(&statement).await.map_err(failed).doing("take the picture for the first copy")
 }
 

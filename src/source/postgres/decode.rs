@@ -60,10 +60,13 @@ struct Shape {
 #[derive(Default)]
 struct Streamed {
     shapes: Shapes,
-    /// Per (sub)transaction its changes, each with its place in the whole.
-    parts: BTreeMap<u32, Vec<(u64, (usize, Change))>>,
+    /// Per (sub)transaction its changes, each with its place in the whole. What cannot be read is no fault
+    /// before it has committed.
+    parts: BTreeMap<u32, Vec<Placed>>,
     changes_seen: u64,
 }
+
+type Placed = (u64, Result<(usize, Change)>);
 
 /// Microseconds from 1970 to 2000, where Postgres begins to count.
 const EPOCH_2000_US: i64 = 946_684_800_000_000;
@@ -116,39 +119,46 @@ impl Assembly {
                 let mut changes: Vec<_> = streamed.parts.into_values().flatten().collect();
                 // Sorted runs, which a stable sort only merges.
                 changes.sort_by_key(|(place, _)| *place);
-                let changes = changes.into_iter().map(|(_, change)| change).collect();
+                let changes = changes.into_iter().map(|(_, change)| change).collect::<Result<_>>()?;
                 return Ok(Some(Whole { changes, end: end_lsn, committed_us: timestamp + EPOCH_2000_US }));
             }
             Message::Relation { relation_id, namespace, relation_name, columns, .. } => {
-                let shape = self.shape(relation_id, &namespace, &relation_name, &columns)?;
-                let shapes = match self.chunk {
-                    Some(xid) => &mut self.streamed.entry(xid).or_default().shapes,
-                    None => &mut self.shapes,
+                let shape = self.shape(relation_id, &namespace, &relation_name, &columns);
+                let Some(top) = self.chunk else {
+                    self.shapes.insert(relation_id, shape?);
+                    return Ok(None);
                 };
-                shapes.insert(relation_id, shape);
+                let (shape, fault) = match shape {
+                    Ok(shape) => (shape, None),
+                    Err(fault) => (None, Some(fault)),
+                };
+                self.streamed.entry(top).or_default().shapes.insert(relation_id, shape);
+                if let Some(fault) = fault {
+                    self.push(xid, Err(fault))?;
+                }
             }
             Message::Insert { relation_id, tuple } => {
                 if let Some(shape) = self.shape_of(relation_id)? {
-                    let row = whole(self.cells(&shape, &tuple)?).ok_or_else(|| out_of_order("half a row"))?;
-                    self.push(xid, shape.table, Change::Insert(row))?;
+                    let change = self.insert(&shape, &tuple);
+                    self.push(xid, change.map(|change| (shape.table, change)))?;
                 }
             }
             Message::Update { relation_id, old_tuple, new_tuple, key_type } => {
                 if let Some(shape) = self.shape_of(relation_id)? {
-                    let change = self.update(&shape, old_tuple, &new_tuple, key_type == Some('O'))?;
-                    self.push(xid, shape.table, change)?;
+                    let change = self.update(&shape, old_tuple, &new_tuple, key_type == Some('O'));
+                    self.push(xid, change.map(|change| (shape.table, change)))?;
                 }
             }
             Message::Delete { relation_id, old_tuple, .. } => {
                 if let Some(shape) = self.shape_of(relation_id)? {
-                    let key = self.key(&shape, &old_tuple)?;
-                    self.push(xid, shape.table, Change::Delete { key })?;
+                    let key = self.key(&shape, &old_tuple);
+                    self.push(xid, key.map(|key| (shape.table, Change::Delete { key })))?;
                 }
             }
             Message::Truncate { relation_ids, .. } => {
                 for relation_id in relation_ids {
                     if let Some(shape) = self.shape_of(relation_id)? {
-                        self.push(xid, shape.table, Change::Truncate)?;
+                        self.push(xid, Ok((shape.table, Change::Truncate)))?;
                     }
                 }
             }
@@ -159,15 +169,14 @@ impl Assembly {
         Ok(None)
     }
 
-    fn push(&mut self, xid: Option<u32>, table: usize, change: Change) -> Result<()> {
+    fn push(&mut self, xid: Option<u32>, change: Result<(usize, Change)>) -> Result<()> {
         match (self.chunk, &mut self.open) {
             (Some(top), _) => {
                 let streamed = self.streamed.get_mut(&top).expect("the chunk's start has made the entry");
                 streamed.changes_seen += 1;
-                let part = streamed.parts.entry(xid.unwrap_or(top)).or_default();
-                part.push((streamed.changes_seen, (table, change)));
+                streamed.parts.entry(xid.unwrap_or(top)).or_default().push((streamed.changes_seen, change));
             }
-            (None, Some(changes)) => changes.push((table, change)),
+            (None, Some(changes)) => changes.push(change?),
             (None, None) => return Err(out_of_order("a change")),
         }
         Ok(())
@@ -238,6 +247,10 @@ impl Assembly {
         let key = &self.kept[shape.table].table.key;
         let cells: Result<Vec<_>> = key.iter().map(|i| self.cell(shape, tuple, *i)).collect();
         whole(cells?).ok_or_else(|| out_of_order("half a key"))
+    }
+
+    fn insert(&self, shape: &Shape, tuple: &TupleData) -> Result<Change> {
+        whole(self.cells(shape, tuple)?).map(Change::Insert).ok_or_else(|| out_of_order("half a row"))
     }
 
     /// The old tuple, where there is one, holds only the key unless `old_is_whole`.

@@ -52,7 +52,7 @@ pub async fn check_server(sql: &Client, server: &Server) -> Result<()> {
 
 /// The table as it stands now, or why it cannot be followed.
 pub async fn table(sql: &Client, server: &Server, domains: &Domains, name: &TableName) -> Result<Table> {
-    let Some(oid) = followable(sql, server, name).await? else {
+    let Some((oid, _)) = followable(sql, server, name).await? else {
         let hint = match nearest(name, &tables(sql).await?) {
             Some(other) => format!("did you mean `{other}`?"),
             None => "create the table, or mend the source in the dbt project".to_string(),
@@ -81,10 +81,12 @@ pub async fn table(sql: &Client, server: &Server, domains: &Domains, name: &Tabl
 }
 
 /// A table that is kept, as the catalog knows it: how its columns are read, in the order of its schema.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
     pub table: Table,
     pub oid: u32,
+    /// The file that holds the rows: another one after each TRUNCATE or rewrite.
+    pub file: u32,
     pub kinds: Vec<Kind>,
     /// Each column's own type and modifier, domains not resolved: what a change of type is seen by.
     pub types: Vec<(u32, i32)>,
@@ -116,10 +118,9 @@ pub(in crate::source) fn unreadable(table: &Table, column: usize, text: &[u8], w
 /// Finds again what was described earlier, and refuses by name what has changed since.
 pub async fn kept(sql: &Client, server: &Server, domains: &Domains, table: Table) -> Result<Kept> {
     let name = &table.name;
-    let Some(oid) = followable(sql, server, name).await? else {
-        return Err(Error::operator(format!("table `{name}` is no longer there")).hint(format!(
-            "restore `{name}`, or take it out of the project"
-        )));
+    let Some((oid, file)) = followable(sql, server, name).await? else {
+        return Err(Error::operator(format!("table `{name}` is no longer there"))
+            .hint(format!("restore `{name}`, or take it out of the project")));
     };
     let found = columns(sql, domains, oid).await?;
     let (mut kinds, mut types) = (Vec::new(), Vec::new());
@@ -133,7 +134,7 @@ pub async fn kept(sql: &Client, server: &Server, domains: &Domains, table: Table
             None => return Err(vanished(name, field.name())),
         }
     }
-    Ok(Kept { oid, kinds, types, table })
+    Ok(Kept { oid, file, kinds, types, table })
 }
 
 /// A column that a model needs is gone.
@@ -187,15 +188,16 @@ pub(in crate::source) fn nearest<'a>(name: &TableName, among: &'a [TableName]) -
     elsewhere.or_else(near)
 }
 
-/// The object id of a table that can be followed; `None` where there is no such table.
-async fn followable(sql: &Client, server: &Server, name: &TableName) -> Result<Option<u32>> {
+/// The object and file ids of a table that can be followed; `None` where there is no such table.
+async fn followable(sql: &Client, server: &Server, name: &TableName) -> Result<Option<(u32, u32)>> {
     let row = sql
         .query_opt(
             "SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relreplident::text, \
                has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), \
                row_security_active(c.oid), \
                EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), \
-               EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident AND indisprimary) \
+               EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisreplident AND indisprimary), \
+               coalesce(pg_relation_filenode(c.oid), 0) \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
             &[&name.schema, &name.name],
@@ -252,7 +254,7 @@ async fn followable(sql: &Client, server: &Server, name: &TableName) -> Result<O
             format!("run `ALTER TABLE {table} REPLICA IDENTITY DEFAULT`"),
         );
     }
-    Ok(Some(row.get(0)))
+    Ok(Some((row.get(0), row.get(8))))
 }
 
 struct Column {

@@ -43,6 +43,7 @@ use wire::{NewSlot, Wire};
 const NAME_BYTES_MAX: usize = 63;
 /// A slot waits for every open transaction; after this long somebody should know.
 const SLOT_SLOW: Duration = Duration::from_secs(5);
+const STARTS_MAX: usize = 5;
 
 #[derive(Clone)]
 pub struct Settings {
@@ -161,36 +162,46 @@ impl Source for Postgres {
 
 /// Publication, then slot, then a transaction in the slot's picture: in this order, since the slot must not
 /// see the tables unpublished, and the picture ends with the next command on the slot's connection.
+///
+/// A picture does not show all that was there: a table truncated or rewritten after it looks empty in it.
+/// So if one was, between the slot and the locks of the copy, all of it is done again. (To lock first would
+/// be plainer, but a slot waits for open transactions, and one of these may wait for our lock.)
 async fn first_start(route: &Route) -> Result<Start> {
     let sql = route.server.sql().await?;
-    let (kept, domains) = route.look_up(&sql).await?;
-    slot::publish(&sql, &route.names, &kept).await?;
-    let slot = &route.names.slot;
-    slot::drop_slot(&sql, slot).await?;
-    let mut wire = Wire::connect(&route.server).await.map_err(|e| e.into_error())?;
+    for _ in 0..STARTS_MAX {
+        let (kept, domains) = route.look_up(&sql).await?;
+        slot::publish(&sql, &route.names, &kept).await?;
+        slot::drop_slot(&sql, &route.names.slot).await?;
+        let mut wire = Wire::connect(&route.server).await.map_err(|e| e.into_error())?;
+        let NewSlot { position, snapshot } = new_slot(&mut wire, &route.names.slot).await?;
+        let copying = route.server.sql().await?;
+        copy::pin(&copying, &snapshot, &kept).await?;
+        if route.look_up(&sql).await?.0 == kept {
+            return Ok(Start::Copy { sql: copying, wire, position, kept, domains });
+        }
+    }
+    Err(Error::retry("tables were changed again and again while their first copy was to begin"))
+}
+
+async fn new_slot(wire: &mut Wire, slot: &str) -> Result<NewSlot> {
     let begun = world::instant();
-    let created = {
-        let mut creating = std::pin::pin!(wire.create_slot(slot));
-        loop {
-            tokio::select! {
-                created = &mut creating => break created,
-                () = tokio::time::sleep(SLOT_SLOW) => {
-                    let waited_s = begun.elapsed().as_secs();
-                    tracing::warn!(slot, waited_s, "slot waits for transactions that were open before it");
-                }
+    let mut creating = std::pin::pin!(wire.create_slot(slot));
+    loop {
+        tokio::select! {
+            created = &mut creating => {
+                return created.map_err(|e| e.into_error()).doing(format!("create slot `{slot}`"));
+            }
+            () = tokio::time::sleep(SLOT_SLOW) => {
+                let waited_s = begun.elapsed().as_secs();
+                tracing::warn!(slot, waited_s, "slot waits for transactions that were open before it");
             }
         }
-    };
-    let NewSlot { position, snapshot } =
-        created.map_err(|e| e.into_error()).doing(format!("create slot `{slot}`"))?;
-    copy::pin(&sql, &snapshot).await?;
-    Ok(Start::Copy { sql, wire, position, kept, domains })
+    }
 }
 
 /// Slots allow only `[a-z0-9_]`, and so many of them; a name cut short keeps a hash of the whole.
 fn fit_name(name: &str) -> String {
-    let fit: String =
-        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let fit: String = name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if fit.len() <= NAME_BYTES_MAX {
         return fit;
     }

@@ -82,11 +82,10 @@ pub async fn drop_publication(sql: &Client, names: &Names) -> Result<()> {
     let statement = format!("DROP PUBLICATION IF EXISTS {}", quoted(&names.publication));
     match sql.batch_execute(&statement).await {
         Ok(()) => Ok(()),
-        Err(e) if refused_for_rights(&e) => Err(Error::operator(format!(
-            "publication `{}` may not be dropped by this user",
-            names.publication
-        ))
-        .hint(format!("run as its owner: `{statement}`"))),
+        Err(e) if refused_for_rights(&e) => {
+            Err(Error::operator(format!("publication `{}` may not be dropped by this user", names.publication))
+                .hint(format!("run as its owner: `{statement}`")))
+        }
         Err(e) => Err(failed(e)),
     }
 }
@@ -140,8 +139,10 @@ impl Found {
         if self.ours {
             return Ok(());
         }
-        Err(Error::operator(format!("slot `{slot}` belongs to something else: it is not a pgoutput slot of this database"))
-            .hint("give the source another name, or drop the slot by hand"))
+        Err(Error::operator(format!(
+            "slot `{slot}` belongs to something else: it is not a pgoutput slot of this database"
+        ))
+        .hint("give the source another name, or drop the slot by hand"))
     }
 }
 
@@ -200,7 +201,8 @@ async fn covering(sql: &Client, names: &Names, kept: &[Kept]) -> Result<Covering
         .await
         .map_err(failed)?;
     let mut named: BTreeSet<(String, String)> = BTreeSet::new();
-    let wanted = |schema: &str, table: &str| kept.iter().any(|k| k.table.name.schema == schema && k.table.name.name == table);
+    let wanted =
+        |schema: &str, table: &str| kept.iter().any(|k| k.table.name.schema == schema && k.table.name.name == table);
     for row in rows {
         let (schema, table): (String, String) = (row.get(0), row.get(1));
         if wanted(&schema, &table) && row.get::<_, Option<String>>(2).is_some() {

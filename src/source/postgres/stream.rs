@@ -12,11 +12,11 @@
 //! up from what was read, not even on an idle server.
 
 use super::connect::Server;
+use super::copy;
 use super::decode::{Assembly, Whole};
 use super::describe::{self, Domains, Kept};
 use super::slot::{self, Names, SLOT_POLL, SLOT_WAIT};
 use super::wire::{Frame, Wire};
-use super::copy;
 use crate::error::{Error, Result, Who};
 use crate::row::{Position, Table};
 use crate::source::{Event, Outlet};
@@ -105,8 +105,17 @@ impl Route {
 /// What a follower begins with.
 pub enum Start {
     /// The slot is new: its picture is to be copied first, then the wire that made it streams.
-    Copy { sql: Client, wire: Wire, position: u64, kept: Vec<Kept>, domains: Domains },
-    Stream { opened: Opened, position: u64 },
+    Copy {
+        sql: Client,
+        wire: Wire,
+        position: u64,
+        kept: Vec<Kept>,
+        domains: Domains,
+    },
+    Stream {
+        opened: Opened,
+        position: u64,
+    },
 }
 
 /// One source at work until it is stopped or fails for good.
