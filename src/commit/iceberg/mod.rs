@@ -31,10 +31,14 @@ use stage::{Attempt, Next};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 use store::Store;
 use table::Table;
 
+/// So many tables are staged at a time: most of it is waiting for the disk.
+const STAGERS: usize = 8;
 /// Expired files are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -110,17 +114,37 @@ impl Iceberg {
     fn write(&mut self, publication: &Publication, name: &str) -> Result<(Staged, Vec<(usize, Next)>)> {
         let attempt =
             Attempt { pipeline: &self.settings.pipeline, moment: publication.moment, cut: publication.cut, name };
+        let mut tables: Vec<Option<&mut Table>> = self.tables.iter_mut().map(Some).collect();
+        let work = publication
+            .changes
+            .iter()
+            .map(|(t, deltas)| (*t, tables[*t].take().expect("a publication names each target at most once"), deltas));
+        let work = Mutex::new(work.collect::<Vec<_>>().into_iter());
+        let store = &self.store;
+        let done = Mutex::new(Vec::new());
+        let take = || work.lock().expect("no stager panics").next();
+        let stage = || {
+            while let Some((t, table, deltas)) = take() {
+                let staged = stage::stage(store, table, &attempt, deltas)
+                    .doing(format!("stage Moment {} of model `{}`", attempt.moment, table.target.model));
+                world::crash_point("stage.files");
+                done.lock().expect("no stager panics").push((t, staged));
+            }
+        };
+        thread::scope(|scope| {
+            let stagers = publication.changes.len().min(STAGERS);
+            (1..stagers).for_each(|_| drop(scope.spawn(stage)));
+            stage();
+        });
+        let mut done = done.into_inner().expect("no stager panics");
+        done.sort_by_key(|(t, _)| *t);
         let mut staged = Staged { moment: publication.moment, cut: publication.cut.clone(), tables: Vec::new() };
         let mut next = Vec::new();
-        for (t, deltas) in &publication.changes {
-            let table = &mut self.tables[*t];
-            let done = stage::stage(&self.store, table, &attempt, deltas)
-                .doing(format!("stage Moment {} of model `{}`", publication.moment, table.target.model))?;
-            if let Some((staged_table, next_table)) = done {
+        for (t, table) in done {
+            if let Some((staged_table, next_table)) = table? {
                 staged.tables.push(staged_table);
-                next.push((*t, next_table));
+                next.push((t, next_table));
             }
-            world::crash_point("stage.files");
         }
         Ok((staged, next))
     }
