@@ -238,6 +238,23 @@ pub fn read_published(
     Ok(read.map(|(published, rows)| (published, rows, location)))
 }
 
+/// What a table's head says of itself, without its rows. `None` where there is no catalog or table yet.
+pub fn published(catalog: &Path, namespace: &str, table: &str) -> Result<Option<Published>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
+    let Some(location) = Catalog::open_to_read(catalog)?.location(namespace, table)? else { return Ok(None) };
+    table::head(&Store::new()?, &location).doing(format!("read table `{namespace}.{table}`"))
+}
+
+/// Where a table's current metadata lies: what one hands to a reader. `None` where there is no such table.
+pub fn metadata_location(catalog: &Path, namespace: &str, table: &str) -> Result<Option<String>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
+    Catalog::open_to_read(catalog)?.location(namespace, table)
+}
+
 /// Names become folders.
 fn check_names(targets: &[Target]) -> Result<()> {
     let mut seen = HashMap::new();

@@ -138,6 +138,12 @@ pub fn read(store: &Store, location: &str, schema: &SchemaRef) -> Result<Option<
     Ok(Some((published, rows)))
 }
 
+/// What the table at `location` says of its current snapshot.
+pub fn head(store: &Store, location: &str) -> Result<Option<Published>> {
+    let metadata = metadata::read(store, location)?;
+    metadata.current_snapshot().map(|snapshot| said(snapshot, location)).transpose()
+}
+
 /// The properties by which a snapshot says what it publishes.
 pub fn saying(pipeline: &str, model: &str, published: &Published) -> HashMap<String, String> {
     let cut = serde_json::to_string(&published.cut).expect("a Cut is a map of names to positions");
