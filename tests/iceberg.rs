@@ -206,6 +206,7 @@ fn a_crash_loses_nothing_and_doubles_nothing() {
         let staged: Option<Staged> = checkpoint.map(|json| serde_json::from_slice(&json).expect("a Staged"));
         assert_eq!(staged.is_some(), finished, "{point}");
         sandbox.reopen(staged.as_ref()).expect("opens after a crash");
+        assert_eq!(sandbox.sink().newest(), Some(Moment(if finished { 2 } else { 1 })));
         if finished {
             change(&mut sandbox);
             sandbox.settle();

@@ -177,6 +177,10 @@ impl Sink for Iceberg {
         self.tables[t].published.as_ref()
     }
 
+    fn newest(&self) -> Option<Moment> {
+        self.ledger.newest()
+    }
+
     fn content(&mut self, t: usize) -> Result<Vec<Delta>> {
         let table = &self.tables[t];
         table.content(&self.store).doing(format!("read the table of model `{}`", table.target.model))
@@ -226,13 +230,17 @@ impl Iceberg {
 }
 
 /// What a table shows, read from catalog and files alone: its head's saying, its rows in `schema`, and the
-/// location of its metadata. `None` where there is no table, or nothing was published to it yet.
+/// location of its metadata. `None` where there is no table, or nothing was published to it yet. Takes no
+/// lock: it may be called while a daemon publishes.
 pub fn read_published(
     catalog: &Path,
     namespace: &str,
     table: &str,
     schema: &SchemaRef,
 ) -> Result<Option<(Published, Vec<Delta>, String)>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
     let Some(location) = Catalog::open_to_read(catalog)?.location(namespace, table)? else { return Ok(None) };
     let read = table::read(&Store::new()?, &location, schema).doing(format!("read table `{namespace}.{table}`"))?;
     Ok(read.map(|(published, rows)| (published, rows, location)))
@@ -240,6 +248,9 @@ pub fn read_published(
 
 /// What a table's head says of itself, without its rows. `None` where there is no catalog or table yet.
 pub fn published(catalog: &Path, namespace: &str, table: &str) -> Result<Option<Published>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
     if !catalog.exists() {
         return Ok(None);
     }
