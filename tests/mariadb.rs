@@ -228,7 +228,7 @@ const EVERY_VALUE: &str = "
 
 /// Every column as numbers or text that does not depend on how a client shows it.
 const EVERY_TEXT: &str = "
-    select id, ti, tu, si, su, mi, mu, i, iu, b, bu, y, after_year, d5, d38, du, d65, f, g,
+    select id, ti, tu, si, su, mi, mu, i, iu, b, bu, y + 0, after_year, d5, d38, du, d65, f + 0e0, g,
       datediff(da, '1970-01-01'), timestampdiff(microsecond, '1970-01-01', dt),
       timestampdiff(microsecond, '1970-01-01', dt1), timestampdiff(microsecond, '1970-01-01', dt6),
       timestampdiff(microsecond, '1970-01-01', ts), timestampdiff(microsecond, '1970-01-01', ts3),
@@ -424,12 +424,18 @@ fn changes_of_a_table_that_is_used_are_taken_up_or_said() {
         let tables = describe(&mariadb.url("shop"), &["t"]).expect("can be described");
         let tables = vec![tables[0].pruned(|c| c != "c")];
         let mut follower = Follower::resume(mariadb.url("shop"), tables.clone(), Vec::new(), None).expect("starts");
-        session.execute(
+        for sql in [
             "insert into t values (1, 'x', 1, 1); alter table t add column z int default 5;
-             insert into t values (2, 'y', 2, 2, 2);
-             alter table t modify a varchar(300); alter table t add index (b);
+             insert into t values (2, 'y', 2, 2, 2);",
+            "alter table t modify a varchar(300); alter table t add index (b);
              insert into t values (3, repeat('z', 299), 3, 3, 3)",
-        );
+        ] {
+            session.execute(sql);
+            // Without names in the binlog, rows between two changes of columns can only be read at once.
+            if metadata == "NO_LOG" {
+                follower.catch_up();
+            }
+        }
         follower.catch_up();
         session.execute(
             "alter table t drop column c, add column early int first; insert into t (id, a, b) values (4, 'q', 4)",
@@ -479,7 +485,7 @@ fn what_the_binlog_cannot_tell_is_refused() {
             "a change of table `shop.t` came without its column `id`",
         ),
         (
-            "set global log_bin_compress_min_len = 10; set global log_bin_compress = on; insert into t select seq, 7, null from seq_10_to_90",
+            "set global log_bin_compress_min_len = 10; set global log_bin_compress = on; insert into t select seq, 7, '2024-01-01' from seq_10_to_90",
             "the binlog is compressed, which cannot be read yet",
         ),
         (
@@ -497,7 +503,6 @@ fn what_the_binlog_cannot_tell_is_refused() {
         let mut follower = Follower::start(&mariadb, &["t"]);
         let mut other = mariadb.session("shop");
         other.execute(sql);
-        eprintln!("{sql}");
         let error = follower.failure();
         assert_eq!(error.what(), says, "{sql}");
         assert!(error.remedy().is_some(), "{sql}");

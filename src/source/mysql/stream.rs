@@ -19,8 +19,8 @@ use super::{End, Event, Outlet};
 use crate::error::{Doing, Error, Result, Who};
 use crate::row::{Gtid, Position};
 use futures::{FutureExt, StreamExt};
-use mysql_async::binlog::EventFlags;
 use mysql_async::binlog::events::Event as Raw;
+use mysql_async::binlog::{BinlogChecksumAlg, EventFlags};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest};
 use std::panic::AssertUnwindSafe;
@@ -245,9 +245,12 @@ const ROTATE: u8 = 4;
 
 /// The client strips checksums and does not look at them.
 fn check_sum(raw: &Raw) -> Result<()> {
-    let Ok(Some(algorithm)) = raw.footer().get_checksum_alg() else { return Ok(()) };
-    let Some(told) = raw.checksum() else { return Ok(()) };
-    if raw.calc_checksum(algorithm) != u32::from_le_bytes(told) {
+    // Without checksums the format description keeps room for one all the same, with nothing in it.
+    let crc32 = BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32;
+    let Some(told) = raw.checksum().filter(|_| raw.footer().get_checksum_alg() == Ok(Some(crc32))) else {
+        return Ok(());
+    };
+    if raw.calc_checksum(crc32) != u32::from_le_bytes(told) {
         let kind = raw.header().event_type_raw();
         return Err(Error::corrupt(format!("an event of type {kind} in the binlog does not match its checksum"))
             .hint("mariadb-binlog --verify-binlog-checksum"));
