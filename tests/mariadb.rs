@@ -403,7 +403,7 @@ fn a_position_resumes_with_nothing_twice_and_nothing_missing() {
     writers.into_iter().for_each(|w| w.join().expect("a writer ends"));
     follower.catch_up();
     let texts = |session: &mut Session| session.query("select id, n, who from t order by id");
-    assert!(follower.transactions.len() > 500 || !follower.rows[0].is_empty());
+    assert!(follower.transactions.len() > 50, "the writers wrote");
     assert_eq!(follower.texts(0), texts(&mut session));
     // The whole server goes and comes back.
     drop(session);
