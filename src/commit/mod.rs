@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::row::{Cut, Delta, Fingerprint, Moment};
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The table that a model is published to.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +36,9 @@ pub struct Target {
     pub definition: String,
 }
 
-/// What one Moment changes, over all tables. Deltas are consolidated; a table without any stays as it is.
+/// What one Moment changes, over all tables. Deltas are consolidated. A target that is not listed stays as
+/// it is; one that is listed without deltas is published all the same where it never was, or where its
+/// definition or schema has changed.
 pub struct Publication<'a> {
     pub moment: Moment,
     pub cut: &'a Cut,
@@ -48,6 +51,7 @@ pub struct Publication<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
     pub moment: Moment,
+    pub cut: Cut,
     pub tables: Vec<StagedTable>,
 }
 
@@ -59,6 +63,25 @@ pub struct StagedTable {
     pub old_location: String,
     pub new_location: String,
     pub snapshot_id: i64,
+    /// Files that the new snapshot no longer names.
+    pub superseded: Vec<Superseded>,
+    /// Sequence numbers of the snapshots that readers may still ask for afterwards.
+    pub retained: Vec<i64>,
+}
+
+/// A file that only older snapshots name: those with sequence numbers from `first` to `last`. It is removed
+/// once none of them is retained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    pub path: String,
+    pub first: i64,
+    pub last: i64,
+}
+
+impl fmt::Display for StagedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.namespace, self.table)
+    }
 }
 
 /// What a table shows now.
@@ -75,18 +98,20 @@ pub struct Published {
 /// A place that models are published to.
 pub trait Sink: Send {
     /// Opens the table of each target and makes those that are not there. Where a crash left `staged`
-    /// between the checkpoint and the catalog, finishes it first.
+    /// between the checkpoint and the catalog, finishes it first. Called once.
     fn open(&mut self, targets: &[Target], staged: Option<&Staged>) -> Result<()>;
 
     /// What target `t` shows; `None` before its first publication.
     fn published(&self, t: usize) -> Option<&Published>;
 
     /// The rows that target `t` shows, in its present schema: what a restart levels its models against.
+    /// Empty where the schema has changed since: the next publication replaces everything.
     fn content(&mut self, t: usize) -> Result<Vec<Delta>>;
 
     /// Writes the files of a publication, durably, so that nobody sees them.
     fn stage(&mut self, publication: &Publication) -> Result<Staged>;
 
-    /// Shows what was staged last, over all its tables at once, or fails and shows nothing.
+    /// Shows what was staged last, over all its tables at once, or fails and shows nothing. May be called
+    /// again after an error, and after it succeeded.
     fn publish(&mut self, staged: &Staged) -> Result<()>;
 }

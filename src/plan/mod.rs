@@ -1,1 +1,88 @@
-//! plan
+//! Meaning: what a model's SQL asks for, and how each part of it is kept up to date.
+//!
+//! ```text
+//!  SQL ──DataFusion──► logical plan ──lower──► Node tree ──► flow
+//!       parse, bind,   (optimised; never      each node knows its schema and how it is
+//!       type           by statistics)         maintained; what cannot be is a Refusal
+//! ```
+//!
+//! A [`Node`] is the whole vocabulary of maintenance: `flow` has one file for each. Planning facts live
+//! here, so that an operator stays a page. [`recompute`] runs the same SQL through DataFusion's executor
+//! over given rows: the oracle of `verify`.
+//!
+//! Invariants:
+//! - Every node's schema is in row form: only types that `row::Codec` takes.
+//! - A model that cannot be maintained is refused by name, with place, reason and a way out, before anything
+//!   runs. Nothing is recomputed silently, nothing that depends on the clock or on chance is frozen.
+//!
+//! DataFusion is named here and nowhere else.
+
+mod compile;
+mod explain;
+mod lower;
+mod program;
+pub mod recompute;
+mod refusal;
+mod session;
+
+pub use compile::{Compiled, Planner};
+pub use explain::explain;
+pub use program::{Outcome, Program};
+pub use refusal::Refusal;
+
+use crate::row::Row;
+use arrow::datatypes::{DataType, SchemaRef};
+use std::fmt;
+
+/// A name as SQL writes it in full.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Relation {
+    pub database: String,
+    pub schema: String,
+    pub name: String,
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\".\"{}\".\"{}\"", self.database, self.schema, self.name)
+    }
+}
+
+/// One maintained step: rows with a schema.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub schema: SchemaRef,
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// These columns of a source table's base arrangement. Tables count as the [`Planner`] was given them.
+    Table { table: usize, columns: Vec<usize> },
+    /// These columns of another model. Models count in the order in which they were compiled.
+    Model { model: usize, columns: Vec<usize> },
+    /// Rows that never change.
+    Constant { rows: Vec<Row> },
+    /// Filters and computes, row by row. A row that cannot be computed becomes an error.
+    Map { input: Box<Node>, program: Program },
+    /// Pairs of rows whose keys are equal and not NULL: left columns, then right columns. An empty key
+    /// pairs everything.
+    Join { left: Box<Node>, right: Box<Node>, left_key: Vec<usize>, right_key: Vec<usize> },
+    /// Groups by the first `key` columns of the input; gives these, then one column for each aggregate.
+    /// With no key there is always exactly one group.
+    Reduce { input: Box<Node>, key: usize, aggregates: Vec<Aggregate> },
+    /// All rows of all inputs.
+    Union { inputs: Vec<Node> },
+}
+
+/// Each forgets by subtracting; state is one sum and one count for each group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aggregate {
+    /// `count(*)`: NULLs count. No errors.
+    CountRows,
+    /// `count(x)` of this input column: NULLs do not count. No errors.
+    Count(usize),
+    /// `sum(x)` of integers or decimals, exact: NULLs are skipped, NULL where nothing else was there. A sum that
+    /// leaves the range of its type is an error of its group, for as long as it does.
+    Sum { column: usize, result: DataType },
+}

@@ -218,6 +218,18 @@ impl Codec {
         columns.iter().any(|c| row.bytes()[spans[*c].start] == NULL)
     }
 
+    /// An integer, or a decimal at its column's scale; `None` for NULL.
+    pub fn integer(&self, row: &Row, column: usize) -> Option<i128> {
+        let span = self.spans(row.bytes())[column].clone();
+        match read(&row.bytes()[span], self.kinds[column], self.schema.field(column).data_type()).0 {
+            Datum::Null => None,
+            Datum::Int32(v) => Some(v.into()),
+            Datum::Int64(v) => Some(v.into()),
+            Datum::Decimal(v) => Some(v),
+            other => unreachable!("`{other}` is no integer: planning checks the type of what is summed"),
+        }
+    }
+
     /// `name=value` pairs, for people.
     pub fn show(&self, row: &Row) -> String {
         let datums = self.datums(row);

@@ -24,4 +24,4 @@ pub use codec::{Codec, Row, RowWriter, check_types};
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
-pub use table::{Table, TableName};
+pub use table::{Table, TableName, type_name, type_named};

@@ -1,1 +1,98 @@
-//! state
+//! Data at rest: the base arrangement of every source table, and the checkpoint that makes it true.
+//!
+//! A [`Checkpoint`] at a Moment says: the rows in the store are those of every source at this Cut, and this is
+//! what was staged outside and may not be published yet. It is written in one synced batch with the rows
+//! that changed since the one before, so that a crash finds either both or neither.
+//!
+//! ```text
+//!   Change ──► Base ──► exact deltas (to flow)
+//!               │  layers: fresh (since the last freeze) over frozen (being written) over the store
+//!               └─freeze─► Frozen ──write with Checkpoint──► Store (RocksDB) ──► thaw
+//! ```
+//!
+//! Invariants:
+//! - What the store holds without a checkpoint that names its source is nothing: it is cleared at start.
+//! - One process at a time: the directory is locked; a second daemon is told which process has it.
+//! - A directory of another format, or of no format of ours, is refused and left as it is.
+//!
+//! It does not hold what the dataflow derives; that is computed again from the base at a restart.
+
+mod base;
+mod rocks;
+
+pub use base::{Base, Frozen};
+pub use rocks::Store;
+
+use crate::error::{Error, Result};
+use crate::row::{Cut, Moment, Table, TableName, type_name, type_named};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Changes with every change of what is written, rows included.
+pub const FORMAT: u32 = 1;
+
+/// What is true on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub format: u32,
+    pub moment: Moment,
+    /// Only sources whose first copy is complete are in it.
+    pub cut: Cut,
+    pub tables: Vec<Kept>,
+    /// What the committer had staged and not yet published; in its own words.
+    pub staged: Option<serde_json::Value>,
+}
+
+/// A source table as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The number under which its rows are stored; never used again for another table.
+    pub id: u32,
+    pub source: String,
+    pub name: TableName,
+    /// Every column of the table, with its type, when it was described.
+    pub described: Vec<(String, String)>,
+    /// The columns that are stored, in order.
+    pub columns: Vec<String>,
+    pub key: Vec<String>,
+}
+
+impl Kept {
+    /// `described` is the whole table, `table` what is kept of it.
+    pub fn new(id: u32, source: &str, described: &SchemaRef, table: &Table) -> Kept {
+        let name = |i: &usize| table.schema.field(*i).name().clone();
+        Kept {
+            id,
+            source: source.to_string(),
+            name: table.name.clone(),
+            described: described.fields().iter().map(|f| (f.name().clone(), type_name(f.data_type()))).collect(),
+            columns: table.schema.fields().iter().map(|f| f.name().clone()).collect(),
+            key: table.key.iter().map(name).collect(),
+        }
+    }
+
+    /// The schema of the whole table.
+    pub fn described(&self) -> Result<SchemaRef> {
+        let field = |(name, data_type): &(String, String)| match type_named(data_type) {
+            Some(data_type) => Ok(Field::new(name, data_type, true)),
+            None => Err(Error::corrupt(format!("the checkpoint names an unknown type `{data_type}`"))),
+        };
+        Ok(Arc::new(Schema::new(self.described.iter().map(field).collect::<Result<Vec<_>>>()?)))
+    }
+
+    /// The table as it is kept.
+    pub fn table(&self) -> Result<Table> {
+        let described = self.described()?;
+        let unknown = |_| Error::corrupt(format!("the checkpoint of `{}` names an unknown column", self.name));
+        let columns = self.columns.iter().map(|c| described.index_of(c)).collect::<Result<Vec<_>, _>>();
+        let schema: SchemaRef = described.project(&columns.map_err(unknown)?).map_err(unknown)?.into();
+        let key = self.key.iter().map(|c| schema.index_of(c)).collect::<Result<Vec<_>, _>>().map_err(unknown)?;
+        Ok(Table { name: self.name.clone(), schema, key })
+    }
+
+    /// Whether the stored rows serve for `table` of `source` as they are.
+    pub fn serves(&self, source: &str, table: &Table) -> bool {
+        self.source == source && self.table().is_ok_and(|kept| kept == *table)
+    }
+}

@@ -1,0 +1,68 @@
+//! `driftless verify`: prove that what is published equals a full recompute, row by row.
+//!
+//! A running daemon is asked and goes on meanwhile; where none runs, its state directory is read.
+
+use super::{Outcome, Shared, report};
+use crate::daemon::control::{Answer, Request, ask};
+use crate::daemon::{Difference, Verdict, verify_offline};
+use crate::error::{Error, Result};
+use crate::state::Store;
+
+pub fn run(shared: &Shared) -> Result<Outcome> {
+    let project = shared.project()?;
+    let config = shared.config(&project)?;
+    let selected = shared.selected(&project)?;
+    if selected.is_empty() {
+        return Ok(Outcome::Good);
+    }
+    let everything = shared.select.is_empty() && shared.exclude.is_empty();
+    let names = if everything { Vec::new() } else { selected.iter().map(|m| m.name.clone()).collect() };
+    let verdict = match ask(&config.state, &Request::Verify(names))? {
+        Some(Answer::Verdict(verdict)) => verdict,
+        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("verify in the running daemon")),
+        Some(Answer::Status(_)) => return Err(Error::bug("the daemon answered another question")),
+        None => {
+            if !config.state.join("rocks").exists() {
+                let message = format!("the state directory `{}` holds nothing to verify", config.state.display());
+                return Err(Error::operator(message).hint("start `driftless run` first"));
+            }
+            verify_offline(&project, &config, &selected, &Store::open(&config.state)?)?
+        }
+    };
+    show(&verdict, shared.json)?;
+    Ok(if verdict.holds() { Outcome::Good } else { Outcome::Failed })
+}
+
+pub fn show(verdict: &Verdict, json: bool) -> Result<()> {
+    if json {
+        let line = serde_json::to_string(verdict).map_err(|e| Error::bug("a verdict is plain data").because(e))?;
+        println!("{line}");
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for model in &verdict.models {
+        let result = match &model.result {
+            Difference::Equal => "equal".into(),
+            Difference::Differs { missing, unexpected, .. } => {
+                format!("DIFFERS: {missing} rows missing, {unexpected} rows too many")
+            }
+            Difference::Fingerprint { written, found } => format!("FINGERPRINT: {written} written, {found} found"),
+            Difference::Withheld { why } => format!("WITHHELD: {why}"),
+        };
+        rows.push(vec![model.model.clone(), model.rows.to_string(), result]);
+    }
+    print!("{}", report::table(&["model", "rows", "published against recompute"], &rows));
+    for model in &verdict.models {
+        if let Difference::Differs { missing, unexpected, rows } = &model.result {
+            println!("\n{}:", model.model);
+            rows.iter().for_each(|(row, diff)| println!("  {diff:+} {row}"));
+            let more = missing + unexpected - rows.iter().map(|(_, d)| d.unsigned_abs()).sum::<u64>();
+            if more > 0 {
+                println!("  … and {more} more");
+            }
+        }
+    }
+    let equal = verdict.models.iter().filter(|m| matches!(m.result, Difference::Equal)).count();
+    println!("\n{equal} of {} models equal at Moment {} ({})", verdict.models.len(), verdict.moment, verdict.cut);
+    Ok(())
+}

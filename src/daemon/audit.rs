@@ -1,0 +1,234 @@
+//! Is what is published what a full recompute gives? The proof, on demand.
+//!
+//! It reads the source rows of the last checkpoint and the tables as any reader would find them, recomputes
+//! every model with DataFusion's executor, and compares multisets of rows. It shares no state with the
+//! dataflow or the committer's index.
+
+use super::assembly::{AssembledModel, AssembledTable, Assembly};
+use super::config::Config;
+use crate::commit::{Published, Sink, Staged, Target, iceberg};
+use crate::error::{Error, Result};
+use crate::plan::Relation;
+use crate::plan::recompute::Recompute;
+use crate::project::{Model, Project};
+use crate::row::{Codec, Cut, Delta, Diff, Fingerprint, Moment, Row, Table};
+use crate::state::{Kept, Store};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// How many differing rows of a model are shown.
+const ROWS_SHOWN_MAX: usize = 20;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    pub moment: Moment,
+    pub cut: Cut,
+    pub models: Vec<ModelVerdict>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelVerdict {
+    pub model: String,
+    /// Of the recompute.
+    pub rows: u64,
+    pub result: Difference,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "lowercase")]
+pub enum Difference {
+    Equal,
+    /// Rows that the recompute has and the table has not (+), and the other way round (-); some of them.
+    Differs { missing: u64, unexpected: u64, rows: Vec<(String, Diff)> },
+    /// The snapshot's own fingerprint is not that of its rows.
+    Fingerprint { written: String, found: String },
+    /// The model cannot be computed, or reads one that cannot: its last good snapshot stays.
+    Withheld { why: String },
+}
+
+impl Verdict {
+    /// Whether every model is proved equal.
+    pub fn holds(&self) -> bool {
+        self.models.iter().all(|m| matches!(m.result, Difference::Equal))
+    }
+}
+
+/// What must be known to recompute a project.
+pub struct Oracle {
+    home: (String, String),
+    catalog: PathBuf,
+    tables: Vec<(u32, Relation, SchemaRef, Table)>,
+    models: Vec<(Relation, String, Target, Option<usize>)>,
+}
+
+impl Oracle {
+    /// `ids` are the numbers under which the store keeps the assembly's tables.
+    pub fn new(assembly: &Assembly, ids: &[u32], config: &Config) -> Oracle {
+        let tables = assembly.tables.iter().zip(ids);
+        let tables = tables.map(|(t, id)| (*id, t.relation.clone(), t.described.clone(), t.table.clone()));
+        let mut targets = 0..;
+        let mut model = |(compiled, model): (&crate::plan::Compiled, &AssembledModel)| {
+            let target = if model.published { targets.next() } else { None };
+            (compiled.relation.clone(), compiled.sql.clone(), model.target.clone(), target)
+        };
+        Oracle {
+            home: assembly.home.clone(),
+            catalog: config.catalog(),
+            tables: tables.collect(),
+            models: assembly.compiled.iter().zip(&assembly.models).map(&mut model).collect(),
+        }
+    }
+
+    pub fn models(&self) -> usize {
+        self.models.len()
+    }
+
+    /// The number of a model among those that are published.
+    pub fn target_of(&self, model: usize) -> Option<usize> {
+        self.models[model].3
+    }
+
+    /// The tables of all that are published, in their order.
+    pub fn targets(&self) -> Vec<Target> {
+        self.models.iter().filter(|m| m.3.is_some()).map(|m| m.2.clone()).collect()
+    }
+}
+
+/// Everything that a comparison needs, as of one Moment.
+pub struct Loaded {
+    moment: Moment,
+    cut: Cut,
+    tables: Vec<RecordBatch>,
+    shown: Vec<Option<(Published, Vec<Delta>)>>,
+    withheld: Vec<usize>,
+    only: Vec<String>,
+}
+
+impl Loaded {
+    pub fn load(oracle: &Oracle, store: &Store, withheld: &[usize], only: Vec<String>) -> Result<Loaded> {
+        let checkpoint = store.checkpoint()?.ok_or_else(|| {
+            Error::operator("there is no checkpoint yet, so nothing to verify").hint("let the first copy finish")
+        })?;
+        let mut tables = Vec::new();
+        for (id, _, _, table) in &oracle.tables {
+            let rows = store.rows(*id).map(|entry| entry.map(|(_, row)| row)).collect::<Result<Vec<Row>>>()?;
+            tables.push(Codec::new(table.schema.clone()).decode(&rows));
+        }
+        let mut shown = Vec::new();
+        for (_, _, target, number) in &oracle.models {
+            let wanted = number.is_some() && (only.is_empty() || only.contains(&target.model));
+            shown.push(match wanted {
+                false => None,
+                true => {
+                    iceberg::read_published(&oracle.catalog, &target.namespace, &target.table, &target.schema)?
+                        .map(|(published, rows, _)| (published, rows))
+                }
+            });
+        }
+        let withheld = withheld.to_vec();
+        Ok(Loaded { moment: checkpoint.moment, cut: checkpoint.cut, tables, shown, withheld, only })
+    }
+
+    pub fn compare(self, oracle: &Oracle) -> Result<Verdict> {
+        let mut recompute = Recompute::new(&oracle.home.0, &oracle.home.1);
+        for ((_, relation, described, _), batch) in oracle.tables.iter().zip(&self.tables) {
+            recompute.table(relation, described, batch)?;
+        }
+        let mut models = Vec::new();
+        for (number, ((relation, sql, target, published), shown)) in oracle.models.iter().zip(self.shown).enumerate() {
+            let computed = recompute.model(relation, sql);
+            if published.is_none() || !(self.only.is_empty() || self.only.contains(&target.model)) {
+                continue;
+            }
+            let verdict = match computed {
+                Err(error) => (0, Difference::Withheld { why: error.to_string() }),
+                Ok(batch) if self.withheld.contains(&number) => {
+                    (batch.num_rows() as u64, Difference::Withheld { why: "it has rows that cannot be computed".into() })
+                }
+                Ok(batch) => (batch.num_rows() as u64, difference(&batch, shown)),
+            };
+            models.push(ModelVerdict { model: target.model.clone(), rows: verdict.0, result: verdict.1 });
+        }
+        Ok(Verdict { moment: self.moment, cut: self.cut, models })
+    }
+}
+
+fn difference(computed: &RecordBatch, shown: Option<(Published, Vec<Delta>)>) -> Difference {
+    let codec = Codec::new(computed.schema());
+    let mut net: HashMap<Row, Diff> = HashMap::new();
+    codec.encode(computed).into_iter().for_each(|row| *net.entry(row).or_default() += 1);
+    let mut found = Fingerprint::default();
+    let (published, rows) = shown.map_or((None, Vec::new()), |(published, rows)| (Some(published), rows));
+    for (row, diff) in rows {
+        found.add(&row, diff);
+        *net.entry(row).or_default() -= diff;
+    }
+    net.retain(|_, diff| *diff != 0);
+    if !net.is_empty() {
+        let mut rows: Vec<Delta> = net.into_iter().collect();
+        rows.sort_unstable();
+        let missing = rows.iter().filter(|(_, d)| *d > 0).map(|(_, d)| d.unsigned_abs()).sum();
+        let unexpected = rows.iter().filter(|(_, d)| *d < 0).map(|(_, d)| d.unsigned_abs()).sum();
+        let rows = rows.iter().take(ROWS_SHOWN_MAX).map(|(row, diff)| (codec.show(row), *diff)).collect();
+        return Difference::Differs { missing, unexpected, rows };
+    }
+    match published {
+        Some(published) if published.fingerprint != found => {
+            Difference::Fingerprint { written: published.fingerprint.to_string(), found: found.to_string() }
+        }
+        _ => Difference::Equal,
+    }
+}
+
+/// Verifies a state directory that no daemon holds, connected to nothing: finishes what a crash left
+/// staged, then compares.
+pub fn verify_offline(project: &Project, config: &Config, selected: &[&Model], store: &Store) -> Result<Verdict> {
+    let Some(checkpoint) = store.checkpoint()? else {
+        return Err(Error::operator(format!("`{}` holds no checkpoint to verify", config.state.display()))
+            .hint("start `driftless run` first"));
+    };
+    let (assembly, planned) = Assembly::kept(project, selected, &checkpoint)?;
+    if let Some(error) = planned.into_iter().find_map(|planned| planned.outcome.err()) {
+        return Err(error);
+    }
+    let kept = assembly.tables.iter().map(|t| stored(&checkpoint.tables, t)).collect::<Result<Vec<_>>>()?;
+    let ids: Vec<u32> = kept.iter().map(|(id, _)| *id).collect();
+    let mut oracle = Oracle::new(&assembly, &ids, config);
+    for (table, (_, stored)) in oracle.tables.iter_mut().zip(kept) {
+        table.3 = stored;
+    }
+    let mut sink = iceberg_sink(config)?;
+    sink.open(&oracle.targets(), staged(&checkpoint)?.as_ref())?;
+    drop(sink);
+    Loaded::load(&oracle, store, &[], Vec::new())?.compare(&oracle)
+}
+
+/// The id and the columns under which the store has a table, which must hold all that the models use.
+fn stored(kept: &[Kept], table: &AssembledTable) -> Result<(u32, Table)> {
+    let holds = |kept: &Kept| table.table.schema.fields().iter().all(|f| kept.columns.contains(f.name()));
+    let same = kept.iter().find(|k| k.source == table.source && k.name == table.table.name && holds(k));
+    let same = same.ok_or_else(|| {
+        Error::operator(format!("the models use other columns of `{}` than the state directory holds", table.table.name))
+            .hint("start `driftless run` once with the present models")
+    })?;
+    Ok((same.id, same.table()?))
+}
+
+/// What the checkpoint says was staged, in the committer's words.
+pub fn staged(checkpoint: &crate::state::Checkpoint) -> Result<Option<Staged>> {
+    let read = |value: &serde_json::Value| {
+        serde_json::from_value(value.clone()).map_err(|e| Error::corrupt("the checkpoint's staged part").because(e))
+    };
+    checkpoint.staged.as_ref().map(read).transpose()
+}
+
+pub fn iceberg_sink(config: &Config) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(iceberg::Iceberg::new(iceberg::Settings {
+        warehouse: config.warehouse.clone(),
+        catalog: config.catalog(),
+        pipeline: config.pipeline.clone(),
+    })?))
+}

@@ -1,0 +1,449 @@
+//! The loop: hears sources, people and the publisher, asks `step` what is due, and does it.
+//!
+//! It decides nothing that `step` could, and holds the only hands on the base and the dataflow.
+
+use super::assembly::Assembly;
+use super::audit::{Oracle, iceberg_sink, staged};
+use super::config::Config;
+use super::control::{Door, Wanted};
+use super::pending::Pending;
+use super::publisher::{Done, Job, Publisher};
+use super::status::{ModelStatus, Phase, Status};
+use super::step::{Due, Heard, Step};
+use crate::error::{Error, Result};
+use crate::flow::Flow;
+use crate::row::{Cut, Delta, Moment, Position, Table};
+use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
+use crate::state::{Base, Checkpoint, FORMAT, Kept, Store};
+use crate::world;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How the daemon is to run.
+#[derive(Default)]
+pub struct Run {
+    /// Catch up to where the sources are at the start, publish, and return.
+    pub once: bool,
+    /// Hears of every Moment; benches measure with it.
+    pub observer: Option<std::sync::mpsc::Sender<Observed>>,
+}
+
+/// Something became visible.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// In the maintained models.
+    Maintained { moment: Moment, cut: Cut, at: Instant },
+    /// In Iceberg.
+    Published { moment: Moment, cut: Cut, at: Instant },
+}
+
+/// Runs until `stop` says so, or an error ends it. What was published before stays, and the next start
+/// goes on from there.
+pub async fn run(
+    assembly: Assembly,
+    sources: Vec<(String, Box<dyn Source>)>,
+    config: &Config,
+    run: Run,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let store = Arc::new(Store::open(&config.state)?);
+    let mut engine = Engine::prepare(assembly, sources, config, run, store).await?;
+    let result = engine.work(stop).await;
+    engine.finish().await;
+    result
+}
+
+struct Engine {
+    step: Step,
+    started: Instant,
+    run: Run,
+    moment: Moment,
+    cut: Cut,
+    sources: Vec<SourceState>,
+    tables: Vec<Table>,
+    /// For each source, the numbers of its tables in `tables`.
+    tables_of: Vec<Vec<usize>>,
+    base: Base,
+    flow: Flow,
+    pending: Pending,
+    /// By number of the table, what the open Moment changes.
+    open: HashMap<usize, Vec<Delta>>,
+    publisher: Option<Publisher>,
+    done: mpsc::Receiver<Result<Done>>,
+    events: mpsc::Receiver<(usize, Event)>,
+    wanted: mpsc::Receiver<Wanted>,
+    status: Arc<Mutex<Status>>,
+    /// Commit time of the last transaction in the open Moment.
+    committed_us: Option<i64>,
+    counted: (Instant, Vec<u64>),
+    _door: Door,
+}
+
+struct SourceState {
+    name: String,
+    tail: Option<Tail>,
+    /// Where `--once` ends.
+    target: Option<Position>,
+}
+
+impl Engine {
+    async fn prepare(
+        assembly: Assembly,
+        sources: Vec<(String, Box<dyn Source>)>,
+        config: &Config,
+        run: Run,
+        store: Arc<Store>,
+    ) -> Result<Engine> {
+        let last = store.checkpoint()?;
+        let Start { kept, cut, moment, stale } = Start::decide(&assembly, &sources, last.as_ref());
+        let ids: Vec<u32> = kept.iter().map(|k| k.id).collect();
+        let oracle = Arc::new(Oracle::new(&assembly, &ids, config));
+        let mut sink = iceberg_sink(config)?;
+        let left = last.as_ref().map(staged).transpose()?.flatten();
+        sink.open(&oracle.targets(), left.as_ref())?;
+        if !stale.is_empty() || last.as_ref().is_none_or(|last| last.staged.is_some()) {
+            // The checkpoint forgets the tables before their rows go.
+            let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
+            let checkpoint = Checkpoint { format: FORMAT, moment, cut: cut.clone(), tables, staged: None };
+            let nothing = Base::new(store.clone(), &[]).freeze();
+            store.write(&checkpoint, &nothing)?;
+            stale.into_iter().try_for_each(|id| store.clear(id))?;
+        }
+
+        let tables: Vec<Table> = assembly.tables.iter().map(|t| t.table.clone()).collect();
+        let shapes: Vec<(u32, Table)> = ids.iter().copied().zip(tables.iter().cloned()).collect();
+        let base = Base::new(store.clone(), &shapes);
+        let flow = Flow::start(&assembly.compiled, &tables, config.workers)?;
+        let moment = moment.next();
+        for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
+            let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
+            flow.feed(moment, number, rows.collect::<Result<Vec<Delta>>>()?);
+        }
+        let mut pending = Pending::new(&assembly.models);
+        for (number, model) in assembly.models.iter().enumerate() {
+            if let Some(target) = oracle.target_of(number) {
+                let shown = sink.content(target).map_err(|e| e.doing(format!("read the table of `{}`", model.name)))?;
+                pending.level(number, shown);
+            }
+        }
+
+        let shows = |number: usize| Some((&*sink).published(oracle.target_of(number)?)?.into());
+        let models = assembly.models.iter().enumerate().map(|(number, model)| ModelStatus {
+            name: model.name.clone(),
+            table: model.published.then(|| format!("{}.{}", model.target.namespace, model.target.table)),
+            rows: 0,
+            changes: 0,
+            changes_per_s: 0.0,
+            published: shows(number),
+            faults: Vec::new(),
+            withheld: false,
+        });
+        let models: Vec<ModelStatus> = models.collect();
+        let (done_sender, done) = mpsc::channel(4);
+        let publisher = Publisher::start(sink, store.clone(), kept.clone(), oracle.clone(), done_sender)?;
+        let status = Arc::new(Mutex::new(Status {
+            pipeline: config.pipeline.clone(),
+            pid: std::process::id(),
+            phase: Phase::Copying,
+            moment,
+            cut: cut.clone(),
+            durable_moment: last.as_ref().map_or(Moment(0), |last| last.moment),
+            durable_cut: cut.clone(),
+            lag_ms: None,
+            rows_copied: 0,
+            models,
+        }));
+        let (wanted_sender, wanted) = mpsc::channel(8);
+        let door = Door::open(&config.state, status.clone(), wanted_sender)?;
+
+        let (queue, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (mut states, mut tables_of) = (Vec::new(), Vec::new());
+        for (number, (name, mut source)) in sources.into_iter().enumerate() {
+            let of: Vec<usize> = (0..kept.len()).filter(|t| kept[*t].source == name).collect();
+            let target = if run.once { Some(source.present().await?) } else { None };
+            let resume = cut.0.get(&name).cloned();
+            let copied = of.iter().map(|t| tables[*t].clone()).collect();
+            let tail = source.start(copied, resume, Outlet::new(number, queue.clone()));
+            let tail = tail.await.map_err(|e| e.doing(format!("follow source `{name}`")))?;
+            states.push(SourceState { name, tail: Some(tail), target });
+            tables_of.push(of);
+        }
+        let counted = (world::instant(), vec![0; assembly.models.len()]);
+        let mut engine = Engine {
+            step: Step::new(config.commit_every),
+            started: world::instant(),
+            run,
+            moment,
+            cut,
+            sources: states,
+            tables,
+            tables_of,
+            base,
+            flow,
+            pending,
+            open: HashMap::new(),
+            publisher: Some(publisher),
+            done,
+            events,
+            wanted,
+            status,
+            committed_us: None,
+            counted,
+            _door: door,
+        };
+        engine.positions_moved();
+        Ok(engine)
+    }
+
+    async fn work(&mut self, stop: impl Future<Output = ()>) -> Result<()> {
+        tokio::pin!(stop);
+        let mut stopping = false;
+        loop {
+            match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
+                Due::Close => self.close()?,
+                Due::Publish => self.publish(),
+                Due::Exit => return Ok(()),
+                Due::Wait(time) => {
+                    let time = time.unwrap_or(Duration::from_secs(3600));
+                    tokio::select! {
+                        biased;
+                        () = &mut stop, if !stopping => {
+                            stopping = true;
+                            self.stop();
+                        }
+                        done = self.done.recv() => match done {
+                            Some(done) => self.published(done?),
+                            None => return Err(Error::bug("the publisher has died")),
+                        },
+                        Some(wanted) = self.wanted.recv() => self.audit(wanted),
+                        event = self.events.recv(), if !stopping => match event {
+                            Some((source, event)) => self.take_in(source, event)?,
+                            None => return Err(Error::bug("every source has gone without a word")),
+                        },
+                        () = tokio::time::sleep(time) => {}
+                    }
+                }
+            }
+            if self.run.once && !stopping && self.caught_up() {
+                stopping = true;
+                self.stop();
+            }
+        }
+    }
+
+    fn take_in(&mut self, source: usize, event: Event) -> Result<()> {
+        match event {
+            Event::Copied { table, rows } => {
+                let table = self.tables_of[source][table];
+                self.base.load(table, &rows)?;
+                self.with_status(|status| status.rows_copied += rows.len() as u64);
+                self.flow.feed(self.moment, table, rows.into_iter().map(|row| (row, 1)).collect());
+            }
+            Event::CopyDone { position } | Event::Idle { position } => self.moved(source, position, 0),
+            Event::Transaction { changes, position, committed_us } => {
+                let rows = changes.len();
+                for (table, change) in changes {
+                    let table = self.tables_of[source][table];
+                    let deltas = self.open.entry(table).or_default();
+                    self.base.apply(table, change, deltas)?;
+                }
+                self.committed_us = Some(committed_us);
+                self.moved(source, position, rows);
+            }
+            Event::Failed(error) => return Err(error.doing(format!("follow source `{}`", self.sources[source].name))),
+        }
+        Ok(())
+    }
+
+    fn moved(&mut self, source: usize, position: Position, rows: usize) {
+        let name = self.sources[source].name.clone();
+        if self.cut.0.get(&name) != Some(&position) || rows > 0 {
+            self.cut.0.insert(name, position);
+            self.step.heard(Heard::Told { rows }, self.now());
+        }
+        self.positions_moved();
+    }
+
+    fn positions_moved(&mut self) {
+        if self.sources.iter().all(|source| self.cut.0.contains_key(&source.name)) {
+            self.step.heard(Heard::Ready, self.now());
+        }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        for (table, deltas) in self.open.drain() {
+            debug_assert!(table < self.tables.len());
+            self.flow.feed(self.moment, table, deltas);
+        }
+        let output = self.flow.close(self.moment)?;
+        self.pending.absorb(output);
+        if let Some(observer) = &self.run.observer {
+            let seen = Observed::Maintained { moment: self.moment, cut: self.cut.clone(), at: world::instant() };
+            let _ = observer.send(seen);
+        }
+        let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
+        self.note_models(lag_ms);
+        self.moment = self.moment.next();
+        self.step.heard(Heard::Closed, self.now());
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let moment = Moment(self.moment.0 - 1);
+        let models = self.status.lock().map_or(0, |status| status.models.len());
+        let job = Job {
+            moment,
+            cut: self.cut.clone(),
+            changes: self.pending.take(),
+            frozen: self.base.freeze(),
+            withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
+        };
+        self.publisher.as_ref().expect("it lives until finish").publish(job);
+        self.step.heard(Heard::PublishBegun, self.now());
+    }
+
+    fn published(&mut self, done: Done) {
+        self.base.thaw();
+        for source in &self.sources {
+            if let (Some(tail), Some(position)) = (&source.tail, done.cut.0.get(&source.name)) {
+                tail.acknowledge(position.clone());
+            }
+        }
+        if done.changes > 0 {
+            let took_ms = done.took.as_millis() as u64;
+            tracing::info!(moment = done.moment.0, changes = done.changes, took_ms, cut = %done.cut, "published");
+        }
+        let published = done.published;
+        self.with_status(|status| {
+            (status.durable_moment, status.durable_cut) = (done.moment, done.cut.clone());
+            for (model, published) in status.models.iter_mut().zip(&published) {
+                model.published = published.as_ref().map(Into::into);
+            }
+        });
+        if let Some(observer) = &self.run.observer {
+            let _ = observer.send(Observed::Published { moment: done.moment, cut: done.cut, at: world::instant() });
+        }
+        self.step.heard(Heard::Published, self.now());
+    }
+
+    fn audit(&self, wanted: Wanted) {
+        self.publisher.as_ref().expect("it lives until finish").audit(wanted.only, wanted.reply);
+    }
+
+    fn caught_up(&self) -> bool {
+        let reached = |source: &SourceState| match (&source.target, self.cut.0.get(&source.name)) {
+            (Some(target), Some(position)) => position.reaches(target),
+            _ => false,
+        };
+        self.sources.iter().all(reached)
+    }
+
+    fn stop(&mut self) {
+        self.with_status(|status| status.phase = Phase::Stopping);
+        self.step.heard(Heard::Stop, self.now());
+    }
+
+    async fn finish(&mut self) {
+        self.events.close();
+        if let Some(publisher) = self.publisher.take() {
+            let stopped = tokio::task::spawn_blocking(move || publisher.stop());
+            let _ = stopped.await;
+        }
+        for source in &mut self.sources {
+            if let Some(tail) = source.tail.take() {
+                tail.stop().await;
+            }
+        }
+    }
+
+    fn note_models(&mut self, lag_ms: Option<i64>) {
+        let (moment, cut) = (self.moment, self.cut.clone());
+        let elapsed = self.counted.0.elapsed();
+        let Ok(mut status) = self.status.lock() else { return };
+        (status.moment, status.cut, status.phase) = (moment, cut, status.phase.max_live());
+        status.lag_ms = lag_ms.or(status.lag_ms);
+        for (number, model) in status.models.iter_mut().enumerate() {
+            model.rows = self.pending.rows(number);
+            model.changes = self.pending.changes(number);
+            model.withheld = self.pending.withheld(number);
+            let faults: Vec<_> = self.pending.faults(number).take(10).cloned().collect();
+            if let (Some(fault), true) = (faults.first(), model.faults.is_empty()) {
+                tracing::warn!(model = model.name, reason = fault.message, "withheld: rows cannot be computed");
+            } else if faults.is_empty() && !model.faults.is_empty() {
+                tracing::info!(model = model.name, "goes on: its rows can be computed again");
+            }
+            model.faults = faults;
+            if elapsed >= Duration::from_secs(1) {
+                let new = model.changes - self.counted.1[number];
+                model.changes_per_s = new as f64 / elapsed.as_secs_f64();
+                self.counted.1[number] = model.changes;
+            }
+        }
+        if elapsed >= Duration::from_secs(1) {
+            self.counted.0 = world::instant();
+        }
+    }
+
+    fn with_status(&self, change: impl FnOnce(&mut Status)) {
+        if let Ok(mut status) = self.status.lock() {
+            change(&mut status);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Phase {
+    /// A Moment has closed: what was being copied is live.
+    fn max_live(self) -> Phase {
+        if self == Phase::Copying { Phase::Live } else { self }
+    }
+}
+
+/// What a start finds in the last checkpoint, and what it must do anew.
+struct Start {
+    /// In the order of the assembly's tables.
+    kept: Vec<Kept>,
+    /// Of the sources that resume; the others copy.
+    cut: Cut,
+    moment: Moment,
+    /// Ids of stored tables that nothing uses any more, or that are copied anew.
+    stale: Vec<u32>,
+}
+
+impl Start {
+    /// A source resumes if the store serves for every table that is needed of it; else it copies all of them.
+    fn decide(assembly: &Assembly, sources: &[(String, Box<dyn Source>)], last: Option<&Checkpoint>) -> Start {
+        let stored = last.map_or(&[][..], |last| &last.tables);
+        let mut cut = Cut::default();
+        for (name, _) in sources {
+            let position = last.and_then(|last| last.cut.0.get(name));
+            let mut of = assembly.tables.iter().filter(|t| t.source == *name);
+            let served = of.all(|t| stored.iter().any(|kept| kept.serves(name, &t.table)));
+            if let (Some(position), true) = (position, served) {
+                cut.0.insert(name.clone(), position.clone());
+            }
+        }
+        let mut next = stored.iter().map(|kept| kept.id + 1).max().unwrap_or(1);
+        let kept = assembly.tables.iter().map(|t| {
+            let same = stored.iter().find(|kept| kept.serves(&t.source, &t.table));
+            match same.filter(|_| cut.0.contains_key(&t.source)) {
+                Some(kept) => Kept::new(kept.id, &t.source, &t.described, &t.table),
+                None => {
+                    next += 1;
+                    Kept::new(next - 1, &t.source, &t.described, &t.table)
+                }
+            }
+        });
+        let kept: Vec<Kept> = kept.collect();
+        // Ids that are new here may hold rows of a first copy that was cut short.
+        let resumed = |id: u32| kept.iter().any(|k| k.id == id && cut.0.contains_key(&k.source));
+        let ids = stored.iter().chain(&kept).map(|k| k.id);
+        let stale = ids.filter(|id| !resumed(*id)).collect();
+        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), stale }
+    }
+}

@@ -1,0 +1,131 @@
+//! The one thread that writes outward, in the one order that a crash cannot break:
+//!
+//! 1. stage: the files of the Moment, durable and invisible;
+//! 2. checkpoint: the source rows, the Cut and what was staged, in one synced write;
+//! 3. publish: one catalog transaction over all tables.
+//!
+//! A crash before 2 leaves files that nobody names, and the Moment is made again from the former checkpoint.
+//! A crash after 2 is finished at the next start, from the checkpoint. Audits run here too, between two jobs:
+//! then the store and the tables stand at the same Moment.
+
+use super::audit::{Loaded, Oracle, Verdict};
+use crate::commit::{Publication, Published, Sink};
+use crate::error::{Doing, Error, Result};
+use crate::row::{Cut, Delta, Moment};
+use crate::state::{Checkpoint, FORMAT, Frozen, Kept, Store};
+use crate::world::{self, crash_point};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+pub struct Job {
+    pub moment: Moment,
+    pub cut: Cut,
+    /// By number of the model.
+    pub changes: Vec<(usize, Vec<Delta>)>,
+    pub frozen: Frozen,
+    /// Models that have faults, or read one that has.
+    pub withheld: Vec<usize>,
+}
+
+/// A job that is done: what each model's table shows now.
+pub struct Done {
+    pub moment: Moment,
+    pub cut: Cut,
+    pub published: Vec<Option<Published>>,
+    pub changes: usize,
+    pub took: Duration,
+}
+
+enum Work {
+    Publish(Job),
+    Audit { only: Vec<String>, reply: oneshot::Sender<Result<Verdict>> },
+}
+
+pub struct Publisher {
+    work: Sender<Work>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Publisher {
+    /// `tables` are what the store keeps; `done` hears of every job, the last of a failure.
+    pub fn start(
+        mut sink: Box<dyn Sink>,
+        store: Arc<Store>,
+        tables: Vec<Kept>,
+        oracle: Arc<Oracle>,
+        done: mpsc::Sender<Result<Done>>,
+    ) -> Result<Publisher> {
+        let (work, inbox) = channel();
+        let body = move || {
+            let mut withheld = Vec::new();
+            for work in inbox {
+                match work {
+                    Work::Publish(job) => {
+                        withheld.clone_from(&job.withheld);
+                        let result = perform(sink.as_mut(), &store, &tables, &oracle, job);
+                        let failed = result.is_err();
+                        if done.blocking_send(result).is_err() || failed {
+                            return;
+                        }
+                    }
+                    Work::Audit { only, reply } => match Loaded::load(&oracle, &store, &withheld, only) {
+                        Err(error) => drop(reply.send(Err(error))),
+                        // Comparing needs no lock on anything: publishing goes on beside it.
+                        Ok(loaded) => {
+                            let oracle = oracle.clone();
+                            std::thread::spawn(move || drop(reply.send(loaded.compare(&oracle))));
+                        }
+                    },
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("publisher".into()).spawn(body);
+        let thread = thread.map_err(|e| Error::operator("no thread for the publisher").because(e))?;
+        Ok(Publisher { work, thread })
+    }
+
+    pub fn publish(&self, job: Job) {
+        // A publisher that has failed said so through `done`; the engine hears it there.
+        let _ = self.work.send(Work::Publish(job));
+    }
+
+    /// Compares what is published with a recompute, for these models or, where none is named, for all.
+    pub fn audit(&self, only: Vec<String>, reply: oneshot::Sender<Result<Verdict>>) {
+        let _ = self.work.send(Work::Audit { only, reply });
+    }
+
+    pub fn stop(self) {
+        drop(self.work);
+        let _ = self.thread.join();
+    }
+}
+
+fn perform(sink: &mut dyn Sink, store: &Store, tables: &[Kept], oracle: &Oracle, job: Job) -> Result<Done> {
+    let begun = world::instant();
+    let number = |model: usize| oracle.target_of(model).expect("only published models have changes");
+    let changes: Vec<(usize, Vec<Delta>)> = job.changes.into_iter().map(|(m, d)| (number(m), d)).collect();
+    let count = changes.iter().map(|(_, deltas)| deltas.len()).sum();
+    let publication = Publication { moment: job.moment, cut: &job.cut, changes };
+    let staged = match publication.changes.is_empty() {
+        true => None,
+        false => Some(sink.stage(&publication).doing(format!("stage Moment {}", job.moment))?),
+    };
+    let in_words = staged.as_ref().map(serde_json::to_value).transpose();
+    let checkpoint = Checkpoint {
+        format: FORMAT,
+        moment: job.moment,
+        cut: job.cut.clone(),
+        tables: tables.to_vec(),
+        staged: in_words.map_err(|e| Error::bug("what was staged is plain data").because(e))?,
+    };
+    crash_point("checkpoint.before");
+    store.write(&checkpoint, &job.frozen)?;
+    crash_point("checkpoint.after");
+    if let Some(staged) = &staged {
+        sink.publish(staged).doing(format!("publish Moment {}", job.moment))?;
+    }
+    let published = (0..oracle.models()).map(|m| sink.published(oracle.target_of(m)?).cloned()).collect();
+    Ok(Done { moment: job.moment, cut: job.cut, published, changes: count, took: begun.elapsed() })
+}

@@ -1,0 +1,206 @@
+//! What is due: the daemon's decisions, as a pure machine.
+//!
+//! It is told what happened ([`Heard`]) and answers what to do next ([`Due`]), one thing at a time, until nothing
+//! is due. It holds no rows, asks no clock and touches nothing: every rule is a line in [`Step::due`].
+//!
+//! ```text
+//!              told, position known for all             every `commit_every`, one at a time
+//!   open Moment ───────────Close──────────► closed ───────────Publish───────────► on disk ──► Acknowledge
+//!                when the queue is empty                                              └─► Exit, if stopping
+//!                or the Moment is large
+//! ```
+
+use std::time::Duration;
+
+/// How many rows a Moment takes while more wait: what one close takes well below the freshness promised.
+pub const MOMENT_ROWS_MAX: usize = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A source told of a transaction with so many rows, or (0) that it has come further.
+    Told { rows: usize },
+    /// Every source has a position now: Moments can close.
+    Ready,
+    /// The open Moment was closed, with all its effect.
+    Closed,
+    /// A job was handed to the publisher.
+    PublishBegun,
+    /// It is on disk and published.
+    Published,
+    /// No more is wanted: finish what is in hand.
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    Close,
+    Publish,
+    Exit,
+    /// Nothing before something is heard, or this much time has passed.
+    Wait(Option<Duration>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    commit_every: Duration,
+    ready: bool,
+    /// Something was told since the last close.
+    open: bool,
+    open_rows: usize,
+    /// Something closed since the last publication began.
+    unpublished: bool,
+    publishing: bool,
+    stopping: bool,
+    /// When the last publication began.
+    began: Option<Duration>,
+}
+
+impl Step {
+    pub fn new(commit_every: Duration) -> Step {
+        Step {
+            commit_every,
+            ready: false,
+            // The first Moment is everything that is there, even if that is nothing.
+            open: true,
+            open_rows: 0,
+            unpublished: false,
+            publishing: false,
+            stopping: false,
+            began: None,
+        }
+    }
+
+    pub fn heard(&mut self, heard: Heard, now: Duration) {
+        match heard {
+            Heard::Told { rows } => {
+                self.open = true;
+                self.open_rows += rows;
+            }
+            Heard::Ready => self.ready = true,
+            Heard::Closed => {
+                (self.open, self.open_rows) = (false, 0);
+                self.unpublished = true;
+            }
+            Heard::PublishBegun => {
+                (self.unpublished, self.publishing) = (false, true);
+                self.began = Some(now);
+            }
+            Heard::Published => self.publishing = false,
+            Heard::Stop => self.stopping = true,
+        }
+    }
+
+    /// `waiting`: events of sources are there to be heard at once. `now` since the start.
+    pub fn due(&self, waiting: bool, now: Duration) -> Due {
+        let next = self.began.map_or(now, |began| began + self.commit_every);
+        let publish = self.unpublished && !self.publishing;
+        let hour = self.stopping || now >= next;
+        // What is published is what has closed: nothing may be open beside it.
+        let enough = !waiting || self.open_rows >= MOMENT_ROWS_MAX || self.stopping || (publish && hour);
+        if self.ready && self.open && enough {
+            return Due::Close;
+        }
+        if publish && hour {
+            return Due::Publish;
+        }
+        if publish {
+            return Due::Wait(Some(next - now));
+        }
+        // Before every source is ready nothing has closed and nothing can be lost.
+        if self.stopping && !self.publishing && (!self.ready || !self.unpublished) {
+            return Due::Exit;
+        }
+        Due::Wait(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ready() -> Step {
+        let mut step = Step::new(SECOND);
+        step.heard(Heard::Ready, Duration::ZERO);
+        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::PublishBegun, Duration::ZERO);
+        step.heard(Heard::Published, Duration::ZERO);
+        step
+    }
+
+    #[test]
+    fn no_moment_closes_before_every_source_has_a_position() {
+        let mut step = Step::new(SECOND);
+        step.heard(Heard::Told { rows: 5 }, Duration::ZERO);
+        assert_eq!(step.due(false, Duration::ZERO), Due::Wait(None));
+        step.heard(Heard::Ready, Duration::ZERO);
+        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+    }
+
+    #[test]
+    fn the_first_moment_is_published_at_once() {
+        let mut step = Step::new(SECOND);
+        step.heard(Heard::Ready, Duration::ZERO);
+        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+        step.heard(Heard::Closed, Duration::ZERO);
+        assert_eq!(step.due(false, Duration::ZERO), Due::Publish);
+    }
+
+    #[test]
+    fn a_moment_grows_while_more_waits_up_to_its_bound() {
+        let mut step = ready();
+        step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Wait(None));
+        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+        step.heard(Heard::Told { rows: MOMENT_ROWS_MAX }, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Close);
+    }
+
+    #[test]
+    fn one_publication_at_a_time_and_not_before_its_hour() {
+        let mut step = ready();
+        step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
+        step.heard(Heard::Closed, Duration::ZERO);
+        assert_eq!(step.due(false, SECOND / 4), Due::Wait(Some(SECOND * 3 / 4)));
+        assert_eq!(step.due(false, SECOND), Due::Publish);
+        step.heard(Heard::PublishBegun, SECOND);
+        step.heard(Heard::Told { rows: 1 }, SECOND);
+        step.heard(Heard::Closed, SECOND);
+        assert_eq!(step.due(false, SECOND * 9), Due::Wait(None));
+        step.heard(Heard::Published, SECOND * 9);
+        assert_eq!(step.due(false, SECOND * 9), Due::Publish);
+    }
+
+    #[test]
+    fn what_is_open_closes_before_it_is_published() {
+        let mut step = ready();
+        step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
+        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Told { rows: 1 }, SECOND);
+        assert_eq!(step.due(true, SECOND), Due::Close);
+        step.heard(Heard::Closed, SECOND);
+        assert_eq!(step.due(true, SECOND), Due::Publish);
+    }
+
+    #[test]
+    fn stopping_closes_publishes_and_only_then_exits() {
+        let mut step = ready();
+        step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
+        step.heard(Heard::Stop, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Close);
+        step.heard(Heard::Closed, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Publish);
+        step.heard(Heard::PublishBegun, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Wait(None));
+        step.heard(Heard::Published, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Exit);
+    }
+
+    #[test]
+    fn a_stop_during_the_first_copy_exits_at_once() {
+        let mut step = Step::new(SECOND);
+        step.heard(Heard::Stop, Duration::ZERO);
+        assert_eq!(step.due(true, Duration::ZERO), Due::Exit);
+    }
+}

@@ -1,0 +1,118 @@
+//! The workers: threads that each run a share of the dataflow, and the handle that feeds them.
+//!
+//! All workers hear every command in the same order. `Close` is a short barrier: a worker steps until
+//! nothing at or before the Moment is in flight anywhere, then gives what its share has put out.
+
+use super::Output;
+use super::build::{Inputs, Share, build};
+use crate::error::{Error, Result};
+use crate::plan::Compiled;
+use crate::row::{Delta, Moment, Table, consolidate};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use timely::WorkerConfig;
+
+enum Command {
+    Feed { moment: Moment, table: usize, deltas: Vec<Delta> },
+    Close { moment: Moment },
+}
+
+/// A dataflow at work. Dropping it stops its threads.
+pub struct Flow {
+    commands: Vec<Sender<Command>>,
+    shares: Receiver<Share>,
+    models: usize,
+    threads: Option<timely::communication::WorkerGuards<()>>,
+}
+
+impl Flow {
+    /// Maintains `models`, compiled in this order over `tables`, with so many threads.
+    pub fn start(models: &[Compiled], tables: &[Table], workers: usize) -> Result<Flow> {
+        let (share_sender, shares) = channel();
+        let (commands, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
+        let receivers: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some(r))).collect();
+        let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
+        let config = timely::Config { communication: communication(workers), worker: WorkerConfig::default() };
+        let threads = timely::execute(config, move |worker| {
+            let commands = receivers[worker.index()].lock().ok().and_then(|mut r| r.take());
+            let commands = commands.expect("each worker starts once and takes its own receiver");
+            work(worker, &plans, &tables, commands, share_sender.clone());
+        });
+        let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
+        Ok(Flow { commands, shares, models: models.len(), threads: Some(threads) })
+    }
+
+    /// Adds changes of a table to a Moment that is not closed yet.
+    pub fn feed(&self, moment: Moment, table: usize, deltas: Vec<Delta>) {
+        // One worker takes the rows in; operators pass them on to the worker that holds their key.
+        let worker = &self.commands[table % self.commands.len()];
+        worker.send(Command::Feed { moment, table, deltas }).expect("workers live as long as their handle");
+    }
+
+    /// Closes a Moment and waits for its whole effect. Moments close in their order.
+    pub fn close(&self, moment: Moment) -> Result<Output> {
+        for worker in &self.commands {
+            worker.send(Command::Close { moment }).expect("workers live as long as their handle");
+        }
+        let mut output =
+            Output { models: vec![Vec::new(); self.models], faults: (0..self.models).map(|_| Vec::new()).collect() };
+        for _ in &self.commands {
+            let (rows, faults) = self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))?;
+            rows.into_iter().for_each(|(model, row, diff)| output.models[model].push((row, diff)));
+            faults.into_iter().for_each(|(model, fault, diff)| output.faults[model].push((fault, diff)));
+        }
+        output.models.iter_mut().for_each(consolidate);
+        Ok(output)
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.commands.clear();
+        drop(self.threads.take());
+    }
+}
+
+fn communication(workers: usize) -> timely::CommunicationConfig {
+    match workers {
+        0 | 1 => timely::CommunicationConfig::Thread,
+        n => timely::CommunicationConfig::Process(n),
+    }
+}
+
+fn work(
+    worker: &mut timely::worker::Worker,
+    plans: &[Compiled],
+    tables: &[Table],
+    commands: Receiver<Command>,
+    shares: Sender<Share>,
+) {
+    let share: Rc<RefCell<Share>> = Rc::default();
+    let first = worker.index() == 0;
+    let Inputs { mut tables, mut constants, probe } =
+        worker.dataflow(|scope| build(scope, plans, tables, first, share.clone()));
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Feed { moment, table, deltas } => {
+                for (row, diff) in deltas {
+                    tables[table].update_at(row, moment.0, diff);
+                }
+            }
+            Command::Close { moment } => {
+                let next = moment.next().0;
+                for input in tables.iter_mut().chain(&mut constants) {
+                    input.advance_to(next);
+                    input.flush();
+                }
+                while probe.less_than(&next) {
+                    worker.step_or_park(Some(std::time::Duration::from_millis(1)));
+                }
+                if shares.send(share.take()).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! From a model's SQL to what maintains it.
+//!
+//! Models are compiled one after another in the order of their graph: each sees the source tables and the
+//! models before it, by the full names that dbt printed into its SQL.
+
+use super::lower::Lowering;
+use super::refusal::Refusal;
+use super::session::{register, session};
+use super::{Node, Op, Relation};
+use crate::row::Table;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A model that can be maintained.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    pub relation: Relation,
+    pub sql: String,
+    pub node: Node,
+}
+
+impl Compiled {
+    pub fn schema(&self) -> &SchemaRef {
+        &self.node.schema
+    }
+}
+
+/// What SQL may name, as compiled so far.
+pub struct Planner {
+    state: SessionState,
+    numbers: HashMap<Relation, Input>,
+    tables: Vec<Table>,
+    models: Vec<Compiled>,
+}
+
+/// What a relation's name stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Input {
+    Table(usize),
+    Model(usize),
+}
+
+impl Planner {
+    /// Names without a database or schema are looked for in these.
+    pub fn new(database: &str, schema: &str) -> Planner {
+        let home = Relation { database: database.into(), schema: schema.into(), name: String::new() };
+        Planner { state: session(&home), numbers: HashMap::new(), tables: Vec::new(), models: Vec::new() }
+    }
+
+    /// Makes a source table known; returns its number.
+    pub fn add_table(&mut self, relation: Relation, table: Table) -> usize {
+        register(&self.state, &relation, Arc::new(EmptyTable::new(nullable(&table.schema))));
+        self.numbers.insert(relation, Input::Table(self.tables.len()));
+        self.tables.push(table);
+        self.tables.len() - 1
+    }
+
+    /// Compiles a model and makes it known to those that follow; returns its number.
+    pub fn compile(&mut self, relation: Relation, sql: &str) -> Result<usize, Refusal> {
+        let bound = |e| Refusal::from_datafusion(&e, sql);
+        let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
+        only_queries(&logical)?;
+        refuse_clocks_and_chance(&logical, sql)?;
+        let optimised = self.state.optimize(&logical).map_err(bound)?;
+        let node = Lowering { numbers: &self.numbers, sql }.lower_model(&optimised)?;
+        register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
+        self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
+        self.models.push(Compiled { relation, sql: sql.to_string(), node });
+        Ok(self.models.len() - 1)
+    }
+
+    pub fn model(&self, number: usize) -> &Compiled {
+        &self.models[number]
+    }
+
+    /// The tables with only the columns that the models use (and their keys), and the models.
+    pub fn finish(self) -> (Vec<Table>, Vec<Compiled>) {
+        let mut used: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.tables.len()];
+        for model in &self.models {
+            note_columns(&model.node, &mut used);
+        }
+        let pruned = self.tables.iter().zip(&used);
+        let pruned: Vec<Table> = pruned
+            .map(|(table, used)| table.pruned(|name| used.iter().any(|c| table.schema.field(*c).name() == name)))
+            .collect();
+        let mut models = self.models;
+        for model in &mut models {
+            renumber_columns(&mut model.node, &self.tables, &pruned);
+        }
+        (pruned, models)
+    }
+}
+
+/// The planner must not conclude from NOT NULL: a table's constraint says nothing of what comes later.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
+}
+
+fn only_queries(plan: &LogicalPlan) -> Result<(), Refusal> {
+    match plan {
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
+            Err(Refusal::new("a model must be one select", "move statements that write out of the model"))
+        }
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
+            Err(Refusal::new("a model must be one select", "remove the word before `select`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A function of the clock or of chance would be frozen at planning time: refuse it instead.
+fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
+    let mut found: Option<String> = None;
+    let visit = |node: &LogicalPlan| {
+        node.apply_expressions(|expression| {
+            expression.apply(|e| {
+                if let Expr::ScalarFunction(call) = e {
+                    if call.func.signature().volatility != Volatility::Immutable {
+                        found.get_or_insert(call.func.name().to_string());
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    };
+    plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Refusal::new(
+            format!("`{name}()` depends on the clock or on chance, and its result would be frozen"),
+            "compare with a column or a constant instead, or leave the model out with --exclude",
+        )
+        .at_words(sql, &[&name])),
+    }
+}
+
+fn note_columns(node: &Node, used: &mut [BTreeSet<usize>]) {
+    if let Op::Table { table, columns } = &node.op {
+        used[*table].extend(columns);
+    }
+    node.inputs().into_iter().for_each(|input| note_columns(input, used));
+}
+
+fn renumber_columns(node: &mut Node, tables: &[Table], pruned: &[Table]) {
+    if let Op::Table { table, columns } = &mut node.op {
+        for column in columns {
+            let name = tables[*table].schema.field(*column).name();
+            *column = pruned[*table].schema.index_of(name).expect("used columns are kept");
+        }
+    }
+    node.inputs_mut().into_iter().for_each(|input| renumber_columns(input, tables, pruned));
+}
+
+impl Node {
+    pub fn inputs(&self) -> Vec<&Node> {
+        match &self.op {
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Join { left, right, .. } => vec![left, right],
+            Op::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    fn inputs_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.op {
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Join { left, right, .. } => vec![left, right],
+            Op::Union { inputs } => inputs.iter_mut().collect(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A plan as people read it: one line for each node, inputs below, and how each is kept up to date.
+
+use super::{Aggregate, Node, Op};
+use std::fmt::Write;
+
+/// `name` says what a table or a model is called.
+pub fn explain(node: &Node, table: &dyn Fn(usize) -> String, model: &dyn Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    write_node(node, 0, table, model, &mut text);
+    text
+}
+
+fn write_node(
+    node: &Node,
+    depth: usize,
+    table: &dyn Fn(usize) -> String,
+    model: &dyn Fn(usize) -> String,
+    text: &mut String,
+) {
+    let names = |columns: &[usize], of: &Node| {
+        let name = |c: &usize| of.schema.field(*c).name().clone();
+        columns.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let line = match &node.op {
+        Op::Table { table: number, .. } => format!("source {}: from its base arrangement", table(*number)),
+        Op::Model { model: number, .. } => format!("model {}: from its changes", model(*number)),
+        Op::Constant { rows } => format!("constant: {} rows", rows.len()),
+        Op::Map { program, .. } => format!("map {program}: row by row, no state"),
+        Op::Join { left, right, left_key, right_key } => format!(
+            "join on ({}) = ({}): incremental, both sides arranged by key",
+            names(left_key, left),
+            names(right_key, right)
+        ),
+        Op::Reduce { aggregates, key, .. } if aggregates.is_empty() => {
+            format!("distinct on {key} columns: incremental, a count for each row")
+        }
+        Op::Reduce { key, aggregates, .. } => {
+            let group = names(&(0..*key).collect::<Vec<_>>(), node);
+            let aggregates: Vec<&str> = aggregates.iter().map(Aggregate::name).collect();
+            format!("reduce by ({group}) {}: incremental, a sum and a count for each group", aggregates.join(", "))
+        }
+        Op::Union { inputs } => format!("union of {}: no state", inputs.len()),
+    };
+    let _ = writeln!(text, "{:indent$}{line}", "", indent = depth * 2);
+    for input in node.inputs() {
+        write_node(input, depth + 1, table, model, text);
+    }
+}
+
+impl Aggregate {
+    fn name(&self) -> &'static str {
+        match self {
+            Aggregate::CountRows => "count(*)",
+            Aggregate::Count(_) => "count",
+            Aggregate::Sum { .. } => "sum",
+        }
+    }
+}

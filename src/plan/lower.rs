@@ -1,0 +1,363 @@
+//! DataFusion's optimised logical plan → our [`Node`]s.
+//!
+//! Only the shape of the plan is read, never statistics: the same SQL over the same schemas always gives
+//! the same nodes. A projection over a filter over anything becomes one Map.
+
+use super::compile::Input;
+use super::refusal::Refusal;
+use super::session::row_schema;
+use super::{Aggregate, Node, Op, Program, Relation};
+use crate::row::Row;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::{DFSchema, JoinType, NullEquality, TableReference};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{self as df, Expr, ExprSchemable, LogicalPlan};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(super) struct Lowering<'a> {
+    pub numbers: &'a HashMap<Relation, Input>,
+    pub sql: &'a str,
+}
+
+type Lowered<T> = Result<T, Refusal>;
+
+impl Lowering<'_> {
+    /// The whole plan of a model, whose columns must have names of their own.
+    pub fn lower_model(&self, plan: &LogicalPlan) -> Lowered<Node> {
+        let node = self.lower(plan)?;
+        let mut seen = std::collections::HashSet::new();
+        for field in node.schema.fields() {
+            if !seen.insert(field.name()) {
+                let reason = format!("column `{}` appears twice in the result", field.name());
+                return Err(Refusal::new(reason, "give one of them another name with `as`"));
+            }
+        }
+        Ok(node)
+    }
+
+    fn lower(&self, plan: &LogicalPlan) -> Lowered<Node> {
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
+            LogicalPlan::Subquery(subquery) => self.lower(&subquery.subquery),
+            LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+                LogicalPlan::Filter(filter) => {
+                    self.map(&filter.input, &[&filter.predicate], &projection.expr, projection.schema.as_ref())
+                }
+                input => self.map(input, &[], &projection.expr, projection.schema.as_ref()),
+            },
+            LogicalPlan::Filter(filter) => self.filter(&filter.input, &filter.predicate),
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Distinct(df::Distinct::All(input)) => {
+                let input = self.lower(input)?;
+                let (key, schema) = (input.schema.fields().len(), input.schema.clone());
+                Ok(Node { op: Op::Reduce { input: Box::new(input), key, aggregates: Vec::new() }, schema })
+            }
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input),
+            LogicalPlan::EmptyRelation(empty) => {
+                let rows = if empty.produce_one_row { vec![Row::empty()] } else { Vec::new() };
+                Ok(Node { op: Op::Constant { rows }, schema: self.row_schema(empty.schema.as_ref())? })
+            }
+            LogicalPlan::Values(values) => self.values(values),
+            other => Err(self.not_yet(other)),
+        }
+    }
+
+    fn scan(&self, scan: &df::TableScan) -> Lowered<Node> {
+        if scan.fetch.is_some() {
+            return Err(self.limit());
+        }
+        let TableReference::Full { catalog, schema, table } = &scan.table_name else {
+            return Err(Refusal::new(format!("`{}` is not a full name", scan.table_name), "use ref() or source()"));
+        };
+        let relation =
+            Relation { database: catalog.to_string(), schema: schema.to_string(), name: table.to_string() };
+        let all = || (0..scan.source.schema().fields().len()).collect();
+        let columns = scan.projection.clone().unwrap_or_else(all);
+        let op = match self.numbers.get(&relation) {
+            Some(Input::Table(table)) => Op::Table { table: *table, columns },
+            Some(Input::Model(model)) => Op::Model { model: *model, columns },
+            None => return Err(Refusal::new(format!("no relation {relation}"), "use ref() or source()")),
+        };
+        let node = Node { op, schema: self.row_schema(&scan.projected_schema)? };
+        if scan.filters.is_empty() {
+            return Ok(node);
+        }
+        let filters: Vec<&Expr> = scan.filters.iter().collect();
+        self.keep(node, &scan.projected_schema, &filters)
+    }
+
+    fn filter(&self, input: &LogicalPlan, predicate: &Expr) -> Lowered<Node> {
+        let node = self.lower(input)?;
+        self.keep(node, input.schema(), &[predicate])
+    }
+
+    /// The rows of `node` that pass `predicates`, as they are.
+    fn keep(&self, node: Node, bound: &DFSchema, predicates: &[&Expr]) -> Lowered<Node> {
+        let columns: Vec<Expr> = bound.columns().into_iter().map(Expr::Column).collect();
+        self.map_node(node, bound, predicates, &columns, bound)
+    }
+
+    fn map(&self, input: &LogicalPlan, predicates: &[&Expr], outputs: &[Expr], schema: &DFSchema) -> Lowered<Node> {
+        let node = self.lower(input)?;
+        self.map_node(node, input.schema(), predicates, outputs, schema)
+    }
+
+    fn map_node(
+        &self,
+        input: Node,
+        bound: &DFSchema,
+        predicates: &[&Expr],
+        outputs: &[Expr],
+        schema: &DFSchema,
+    ) -> Lowered<Node> {
+        let conjuncts: Vec<&Expr> = predicates.iter().flat_map(|p| split_conjunction(p)).collect();
+        let filters = conjuncts.iter().map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
+        let computed = outputs.iter().map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
+        let schema = self.row_schema(schema)?;
+        let mut text: Vec<String> = outputs.iter().map(|e| e.human_display().to_string()).collect();
+        if !conjuncts.is_empty() {
+            text = vec![format!("{} where {}", text.join(", "), listed(&conjuncts, " and "))];
+        }
+        let bound = nullable(bound.as_arrow());
+        let program =
+            Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
+        Ok(Node { op: Op::Map { input: Box::new(input), program }, schema })
+    }
+
+    fn join(&self, join: &df::Join) -> Lowered<Node> {
+        if join.join_type != JoinType::Inner {
+            return Err(self.outer_join(join.join_type));
+        }
+        if join.null_equality == NullEquality::NullEqualsNull {
+            return Err(Refusal::new("a join whose NULLs are equal is not maintained yet", "compare with `=`"));
+        }
+        let (left_on, right_on): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
+        let (left, left_key) = self.keyed(&join.left, &left_on)?;
+        let (right, right_key) = self.keyed(&join.right, &right_on)?;
+        let (left_width, right_width) = (left.schema.fields().len(), right.schema.fields().len());
+        let fields = left.schema.fields().iter().chain(right.schema.fields()).cloned().collect::<Vec<_>>();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let op = Op::Join { left: Box::new(left), right: Box::new(right), left_key, right_key };
+        let mut node = Node { op, schema: schema.clone() };
+
+        // Computed keys were put behind each side's own columns: drop them again.
+        let own_left = join.left.schema().fields().len();
+        let own_right = join.right.schema().fields().len();
+        if (own_left, own_right) != (left_width, right_width) {
+            let columns = (0..own_left).chain(left_width..left_width + own_right).collect();
+            let program = Program::pick(schema, columns);
+            let schema = program.output().clone();
+            node = Node { op: Op::Map { input: Box::new(node), program }, schema };
+        }
+        match &join.filter {
+            Some(filter) => self.keep(node, &join.schema, &[filter]),
+            None => Ok(node),
+        }
+    }
+
+    /// One side of a join, and which of its columns are the key; computed keys become columns at its end.
+    fn keyed(&self, side: &LogicalPlan, on: &[Expr]) -> Lowered<(Node, Vec<usize>)> {
+        let node = self.lower(side)?;
+        let schema = side.schema();
+        let column = |e: &Expr| e.try_as_col().and_then(|c| schema.maybe_index_of_column(c));
+        if let Some(key) = on.iter().map(column).collect::<Option<Vec<_>>>() {
+            return Ok((node, key));
+        }
+        let own = schema.columns().len();
+        let mut outputs: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        outputs.extend(on.iter().cloned());
+        let mut fields: Vec<_> = schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        for (i, e) in on.iter().enumerate() {
+            let (_, field) = e.to_field(schema).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
+            fields.push((None, Arc::new(field.as_ref().clone().with_name(format!("join key {}", i + 1)))));
+        }
+        let wider = DFSchema::new_with_metadata(fields, HashMap::new());
+        let wider = wider.map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
+        let node = self.map_node(node, schema, &[], &outputs, &wider)?;
+        Ok((node, (own..own + on.len()).collect()))
+    }
+
+    fn aggregate(&self, aggregate: &df::Aggregate) -> Lowered<Node> {
+        let key = aggregate.group_expr.len();
+        if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+            let hint = "write one select for each grouping and `union all` them";
+            return Err(Refusal::new("rollup, cube and grouping sets are not maintained yet", hint)
+                .at_words(self.sql, &["group", "by"]));
+        }
+        let input_schema = aggregate.input.schema();
+        let mut outputs = aggregate.group_expr.clone();
+        let mut aggregates = Vec::new();
+        for (e, field) in aggregate.aggr_expr.iter().zip(aggregate.schema.fields().iter().skip(key)) {
+            let (argument, aggregate) = self.accumulator(e, input_schema, field.data_type(), outputs.len())?;
+            outputs.extend(argument);
+            aggregates.push(aggregate);
+        }
+        let named = |(i, e): (usize, &Expr)| {
+            let (_, field) = e.to_field(input_schema).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
+            Ok((None, Arc::new(field.as_ref().clone().with_name(format!("column {}", i + 1)))))
+        };
+        let fields = outputs.iter().enumerate().map(named).collect::<Lowered<Vec<_>>>()?;
+        let schema = DFSchema::new_with_metadata(fields, HashMap::new());
+        let schema = schema.map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
+        let input = self.map(&aggregate.input, &[], &outputs, &schema)?;
+        let schema = self.row_schema(&aggregate.schema)?;
+        Ok(Node { op: Op::Reduce { input: Box::new(input), key, aggregates }, schema })
+    }
+
+    /// What one aggregate call needs: its argument, to become column `column`, and how it accumulates.
+    fn accumulator(
+        &self,
+        call: &Expr,
+        input: &DFSchema,
+        result: &DataType,
+        column: usize,
+    ) -> Lowered<(Option<Expr>, Aggregate)> {
+        let Expr::AggregateFunction(function) = call.clone().unalias() else {
+            return Err(Refusal::new(format!("`{call}` is not an aggregate"), "report this model"));
+        };
+        let name = function.func.name().to_string();
+        let params = function.params;
+        if params.distinct {
+            let hint = format!("select distinct in a subquery, then `{name}` its rows");
+            let reason = format!("`{name}(distinct …)` beside other aggregates is not maintained yet");
+            return Err(Refusal::new(reason, hint).at_words(self.sql, &[&name, "(", "distinct"]));
+        }
+        let argument = match params.args.as_slice() {
+            [argument] if params.order_by.is_empty() => argument.clone(),
+            _ => return Err(self.unknown_aggregate(&name)),
+        };
+        let constant = matches!(&argument, Expr::Literal(value, _) if !value.is_null());
+        let counted = match (&params.filter, constant) {
+            (None, true) if name == "count" => return Ok((None, Aggregate::CountRows)),
+            (None, _) => argument,
+            (Some(filter), _) => {
+                let case = df::when(filter.as_ref().clone(), argument).end();
+                case.map_err(|e| Refusal::from_datafusion(&e, self.sql))?
+            }
+        };
+        match name.as_str() {
+            "count" => Ok((Some(counted), Aggregate::Count(column))),
+            "sum" => {
+                let (_, field) = counted.to_field(input).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
+                let exact = field.data_type().is_integer() || field.data_type().is_decimal();
+                let result = super::session::row_form(result).filter(|_| exact).ok_or_else(|| {
+                    let reason = format!("`sum` of {} is not maintained yet: its result depends on order", field.data_type());
+                    let hint = "cast the column to numeric(p, s) before summing it";
+                    Refusal::new(reason, hint).at_words(self.sql, &["sum", "("])
+                })?;
+                Ok((Some(counted), Aggregate::Sum { column, result }))
+            }
+            _ => Err(self.unknown_aggregate(&name)),
+        }
+    }
+
+    fn union(&self, union: &df::Union) -> Lowered<Node> {
+        let schema = self.row_schema(&union.schema)?;
+        let mut inputs = Vec::new();
+        for input in &union.inputs {
+            let node = self.lower(input)?;
+            let same = node.schema.fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+            if !same {
+                let hint = "cast the columns to one type in each select";
+                return Err(Refusal::new("the selects of a union have columns of different types", hint)
+                    .at_words(self.sql, &["union"]));
+            }
+            inputs.push(node);
+        }
+        Ok(Node { op: Op::Union { inputs }, schema })
+    }
+
+    fn values(&self, values: &df::Values) -> Lowered<Node> {
+        let nothing = DFSchema::empty();
+        let one = Node { op: Op::Constant { rows: vec![Row::empty()] }, schema: Arc::new(Schema::empty()) };
+        let row = |row: &Vec<Expr>| self.map_node(one.clone(), &nothing, &[], row, &values.schema);
+        let inputs = values.values.iter().map(row).collect::<Lowered<Vec<_>>>()?;
+        Ok(Node { op: Op::Union { inputs }, schema: self.row_schema(&values.schema)? })
+    }
+
+    fn physical(&self, e: &Expr, bound: &DFSchema) -> Lowered<Arc<dyn PhysicalExpr>> {
+        create_physical_expr(e, bound, &ExecutionProps::new()).map_err(|error| match e {
+            _ if contains_subquery(e) => self.subquery(),
+            _ => Refusal::from_datafusion(&error, self.sql),
+        })
+    }
+
+    fn row_schema(&self, schema: &DFSchema) -> Lowered<SchemaRef> {
+        row_schema(schema.as_arrow()).map_err(|field| {
+            let reason = format!("column `{}` has type {}, which is not kept yet", field.name(), field.data_type());
+            Refusal::new(reason, "cast it to text or to a plain scalar type").at_words(self.sql, &[field.name()])
+        })
+    }
+
+    fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
+        match plan {
+            LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => self.limit(),
+            LogicalPlan::Window(_) => {
+                Refusal::new("window functions are not maintained yet", "leave the model out with --exclude")
+                    .at_words(self.sql, &["over"])
+            }
+            LogicalPlan::RecursiveQuery(_) => {
+                Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
+                    .at_words(self.sql, &["recursive"])
+            }
+            LogicalPlan::Unnest(_) => Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
+                .at_words(self.sql, &["unnest"]),
+            LogicalPlan::Distinct(_) => {
+                Refusal::new("`distinct on` is not maintained yet", "use `select distinct` or `group by`")
+                    .at_words(self.sql, &["distinct", "on"])
+            }
+            other => {
+                let name = other.display().to_string();
+                let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+                Refusal::new(format!("`{name}` is not maintained yet"), "leave the model out with --exclude")
+            }
+        }
+    }
+
+    fn limit(&self) -> Refusal {
+        Refusal::new("`limit` is not maintained yet", "remove the limit, or leave the model out with --exclude")
+            .at_words(self.sql, &["limit"])
+    }
+
+    fn subquery(&self) -> Refusal {
+        Refusal::new("a subquery within an expression is not maintained yet", "join with it in `from` instead")
+            .at_words(self.sql, &["(", "select"])
+    }
+
+    fn unknown_aggregate(&self, name: &str) -> Refusal {
+        let reason = format!("aggregate `{name}` is not maintained yet");
+        Refusal::new(reason, "use count or sum, or leave the model out with --exclude").at_words(self.sql, &[name, "("])
+    }
+
+    fn outer_join(&self, join_type: JoinType) -> Refusal {
+        let (what, words): (_, &[&str]) = match join_type {
+            JoinType::Left => ("left joins", &["left"]),
+            JoinType::Right => ("right joins", &["right"]),
+            JoinType::Full => ("full joins", &["full"]),
+            _ => ("`in (select …)` and `exists`", &["(", "select"]),
+        };
+        Refusal::new(format!("{what} are not maintained yet"), "use an inner join, or leave the model out with --exclude")
+            .at_words(self.sql, words)
+    }
+}
+
+fn contains_subquery(e: &Expr) -> bool {
+    use datafusion::common::tree_node::TreeNode;
+    let subquery = |e: &Expr| Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)));
+    e.exists(subquery).unwrap_or(false)
+}
+
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn listed(expressions: &[&Expr], between: &str) -> String {
+    expressions.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(between)
+}

@@ -1,0 +1,105 @@
+//! DataFusion set up as we need it: types that rows can hold, names as dbt prints them, nothing that
+//! depends on chance, statistics or the number of cores.
+
+use super::Relation;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{
+    MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
+use datafusion::common::Result as DfResult;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast;
+use std::sync::Arc;
+
+/// A session whose bare names resolve in `home`.
+pub fn session(home: &Relation) -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(&home.database, &home.schema)
+        .with_create_default_catalog_and_schema(false)
+        .with_target_partitions(1);
+    let options = config.options_mut();
+    options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.execution.time_zone = Some("UTC".into());
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+        .with_type_planner(Arc::new(RowTypes))
+        .build()
+}
+
+/// Makes `table` known under its full name.
+pub fn register(state: &SessionState, relation: &Relation, table: Arc<dyn TableProvider>) {
+    let catalogs = state.catalog_list();
+    let catalog = catalogs.catalog(&relation.database).unwrap_or_else(|| {
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        catalogs.register_catalog(relation.database.clone(), catalog.clone());
+        catalog
+    });
+    let schema = catalog.schema(&relation.schema).unwrap_or_else(|| {
+        let schema: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
+        catalog.register_schema(&relation.schema, schema.clone()).expect("a memory catalog takes any schema");
+        schema
+    });
+    schema.register_table(relation.name.clone(), table).expect("the planner registers each relation once");
+}
+
+/// The type in which rows hold values of `data_type`; `None` where there is none.
+pub fn row_form(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::Float16 => DataType::Float32,
+        DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(_, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into()))
+        }
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
+        DataType::Dictionary(_, value) => return row_form(value),
+        other => {
+            let field = Field::new("", other.clone(), true);
+            return crate::row::check_types(&Schema::new(vec![field])).is_ok().then(|| other.clone());
+        }
+    })
+}
+
+/// The schema in row form, or the first field that has none.
+pub fn row_schema(schema: &Schema) -> Result<SchemaRef, Field> {
+    let field = |f: &Arc<Field>| match row_form(f.data_type()) {
+        Some(data_type) => Ok(Field::new(f.name(), data_type, true)),
+        None => Err(f.as_ref().clone()),
+    };
+    let fields = schema.fields().iter().map(field).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// SQL's names of types mean what Postgres means by them: microseconds, and text without a view.
+#[derive(Debug)]
+struct RowTypes;
+
+impl TypePlanner for RowTypes {
+    fn plan_type(&self, sql_type: &ast::DataType) -> DfResult<Option<DataType>> {
+        use ast::TimezoneInfo;
+        Ok(match sql_type {
+            ast::DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+                Some(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+            }
+            ast::DataType::Timestamp(_, _) | ast::DataType::Datetime(_) => {
+                Some(DataType::Timestamp(TimeUnit::Microsecond, None))
+            }
+            ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                Some(DataType::Time64(TimeUnit::Microsecond))
+            }
+            _ => None,
+        })
+    }
+}
