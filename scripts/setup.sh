@@ -44,29 +44,35 @@ install_packages() {
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends)
   as_root "${apt[@]}" update >&2
 
+  # What is changed for the time of the installation only is put back however it ends.
+  trap put_back EXIT
   # dpkg asks policy-rc.d before it starts a service; 101 means no. An administrator's own stays.
-  local policy=/usr/sbin/policy-rc.d ours=
   if [ ! -e $policy ]; then
+    policy_ours=yes
     printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
     as_root chmod 755 $policy
-    ours=yes
   fi
-  # Debian's Postgres packages make a cluster that starts at each boot. Not for us; the setting is put
-  # back afterwards, since later installs are the administrator's affair.
-  local clusters=/etc/postgresql-common/createcluster.conf
+  # Debian's Postgres packages make a cluster that starts at each boot. Not for us, but later installs
+  # are the administrator's affair.
   if [[ " $* " == *" postgresql "* ]]; then
     as_root "${apt[@]}" install postgresql-common >&2
     as_root cp $clusters $clusters.before
     echo 'create_main_cluster = false' | as_root tee -a $clusters >/dev/null
   fi
-  local outcome=0
-  as_root "${apt[@]}" install "$@" >&2 || outcome=$?
-  [ -e $clusters.before ] && as_root mv $clusters.before $clusters
-  [ -n "$ours" ] && as_root rm -f $policy
+  as_root "${apt[@]}" install "$@" >&2
   if [[ " $* " == *" mariadb-server "* ]] && [ -d /run/systemd/system ]; then
     as_root systemctl disable --now mariadb >&2 || true
   fi
-  return $outcome
+  put_back
+}
+
+policy=/usr/sbin/policy-rc.d
+policy_ours=
+clusters=/etc/postgresql-common/createcluster.conf
+put_back() {
+  [ -z "$policy_ours" ] || as_root rm -f $policy
+  policy_ours=
+  [ ! -e $clusters.before ] || as_root mv $clusters.before $clusters
 }
 
 # A virtual environment, made anew whenever its requirements change.
@@ -92,9 +98,9 @@ if ! have cargo; then
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs \
     | sh -s -- -y -q --profile minimal -c rustfmt -c clippy --no-modify-path >&2
 fi
-if ! have cargo-nextest && [ ! -f "$cache/no-nextest" ]; then
+# `make test` falls back to `cargo test` without it; the note spares a day's runs another attempt.
+if ! have cargo-nextest && [ -z "$(find "$cache/no-nextest" -mtime -1 2>/dev/null)" ]; then
   say "installing cargo-nextest"
-  # `make test` falls back to `cargo test` without it; the note spares the next run another attempt.
   cargo install --locked --quiet cargo-nextest >&2 || { say "no cargo-nextest"; touch "$cache/no-nextest"; }
 fi
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::compare::{assert_same, difference, multiset, pg_rows};
 use support::driftless::Project;
-use support::keeper::{alive, run};
+use support::keeper::{Leash, alive, run};
 use support::mariadb::MariaDb;
 use support::postgres::{GUARDED_PASSWORD, GUARDED_ROLE, Postgres, Session};
 use support::readers::{BOTH, Readers};
@@ -115,6 +115,19 @@ fn a_killed_test_leaves_nothing_running() {
         let gone = pids.iter().all(|pid| !alive(*pid)) && dirs.iter().all(|dir| !dir.exists());
         gone.then_some(())
     });
+}
+
+#[test]
+fn a_process_on_a_leash_goes_with_it_unless_released() {
+    let sleep = || Command::new("sleep").arg("600").spawn().unwrap();
+    let (mut held, mut released) = (sleep(), sleep());
+    let mut leash = Leash::on(released.id());
+    leash.release();
+    drop((leash, Leash::on(held.id())));
+    held.wait().unwrap();
+    assert!(alive(released.id()));
+    released.kill().unwrap();
+    released.wait().unwrap();
 }
 
 #[test]

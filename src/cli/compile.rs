@@ -12,7 +12,14 @@ pub fn run(shared: &Shared) -> Result<Outcome> {
         let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &model.compiled_sql));
         written.map_err(|e| Error::operator(format!("cannot write `{}`", file.display())).because(e))?;
         if shared.json {
-            println!("{}", serde_json::json!({"model": model.name, "compiled_sql": model.compiled_sql}));
+            let line = serde_json::json!({
+                "model": model.name,
+                "relation": model.relation.to_string(),
+                "table": format!("{}.{}", model.relation.schema, model.relation.identifier),
+                "materialized": model.config.materialized(),
+                "compiled_sql": model.compiled_sql,
+            });
+            println!("{line}");
         } else {
             println!("-- {} ({})\n{}\n", model.name, model.path.display(), model.compiled_sql.trim_end());
         }

@@ -51,7 +51,18 @@ fn stopped(config: &Config, selected: &[&Model]) -> Result<Status> {
         });
     }
     let pipeline = config.pipeline.clone();
-    Ok(Status { pipeline, pid: 0, phase: Phase::Stopped, moment, cut, lag_ms: None, rows_copied: 0, models })
+    Ok(Status {
+        pipeline,
+        pid: 0,
+        phase: Phase::Stopped,
+        moment,
+        cut: cut.clone(),
+        durable_moment: moment,
+        durable_cut: cut,
+        lag_ms: None,
+        rows_copied: 0,
+        models,
+    })
 }
 
 pub fn show(status: &Status) -> String {

@@ -149,6 +149,8 @@ impl Engine {
             phase: Phase::Copying,
             moment,
             cut: cut.clone(),
+            durable_moment: last.as_ref().map_or(Moment(0), |last| last.moment),
+            durable_cut: cut.clone(),
             lag_ms: None,
             rows_copied: 0,
             models,
@@ -315,6 +317,7 @@ impl Engine {
         }
         let published = done.published;
         self.with_status(|status| {
+            (status.durable_moment, status.durable_cut) = (done.moment, done.cut.clone());
             for (model, published) in status.models.iter_mut().zip(&published) {
                 model.published = published.as_ref().map(Into::into);
             }

@@ -8,9 +8,12 @@ pub struct Status {
     pub pipeline: String,
     pub pid: u32,
     pub phase: Phase,
-    /// The last closed Moment.
+    /// The last closed Moment: what the maintained models hold.
     pub moment: Moment,
     pub cut: Cut,
+    /// The last Moment on disk: what the tables show, and what sources were told.
+    pub durable_moment: Moment,
+    pub durable_cut: Cut,
     /// From the last commit at a source to its Moment's close, in milliseconds.
     pub lag_ms: Option<i64>,
     pub rows_copied: u64,

@@ -26,7 +26,7 @@ impl fmt::Display for Moment {
 }
 
 /// A set of MariaDB transactions: per replication domain the server that wrote last and its sequence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gtid(pub BTreeMap<u32, (u32, u64)>);
 
 impl Gtid {
@@ -57,9 +57,10 @@ impl fmt::Display for Gtid {
     }
 }
 
-/// A place in one source's history: everything before it is in, nothing after it is.
+/// A place in one source's history: everything before it is in, nothing after it is. Written as
+/// `{"lsn": "0/16B3748"}`, `{"gtid": "0-1-42"}` or `{"offset": "1024"}`: the source's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Position {
     /// Postgres: the end of a commit record.
     Lsn(u64),
@@ -70,6 +71,13 @@ pub enum Position {
 }
 
 impl Position {
+    /// Reads an lsn as Postgres prints it: `0/16B3748`.
+    pub fn lsn(text: &str) -> Option<Position> {
+        let (high, low) = text.split_once('/')?;
+        let part = |text| u64::from_str_radix(text, 16).ok();
+        Some(Position::Lsn((part(high)? << 32) | part(low)?))
+    }
+
     /// Whether this place is at or behind (later than) `other` in the same history.
     pub fn reaches(&self, other: &Position) -> bool {
         match (self, other) {
@@ -90,6 +98,38 @@ impl fmt::Display for Position {
             Position::Gtid(gtid) => write!(f, "{gtid}"),
             Position::Offset(offset) => write!(f, "{offset}"),
         }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Written {
+    Lsn(String),
+    Gtid(String),
+    Offset(String),
+}
+
+impl From<Position> for Written {
+    fn from(position: Position) -> Written {
+        let text = position.to_string();
+        match position {
+            Position::Lsn(_) => Written::Lsn(text),
+            Position::Gtid(_) => Written::Gtid(text),
+            Position::Offset(_) => Written::Offset(text),
+        }
+    }
+}
+
+impl TryFrom<Written> for Position {
+    type Error = String;
+    fn try_from(written: Written) -> Result<Position, String> {
+        let position = match &written {
+            Written::Lsn(text) => Position::lsn(text),
+            Written::Gtid(text) => Gtid::parse(text).map(Position::Gtid),
+            Written::Offset(text) => text.parse().ok().map(Position::Offset),
+        };
+        let (Written::Lsn(text) | Written::Gtid(text) | Written::Offset(text)) = written;
+        position.ok_or_else(|| format!("`{text}` is not a position"))
     }
 }
 
@@ -120,6 +160,19 @@ mod tests {
         assert!(!a.reaches(&Position::Lsn(0)));
         assert_eq!(a.to_string(), "0-1-5,1-2-7");
         assert_eq!(Gtid::parse("0-1"), None);
+    }
+
+    #[test]
+    fn positions_are_written_in_the_words_of_their_source() {
+        let gtid = Position::Gtid(Gtid::parse("0-1-5").expect("parses"));
+        for (position, text) in [
+            (Position::Lsn(0x1_0000_00AB), r#"{"lsn":"1/AB"}"#),
+            (gtid, r#"{"gtid":"0-1-5"}"#),
+            (Position::Offset(7), r#"{"offset":"7"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&position).expect("plain data"), text);
+            assert_eq!(serde_json::from_str::<Position>(text).expect("what was written"), position);
+        }
     }
 
     #[test]

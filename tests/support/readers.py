@@ -138,7 +138,7 @@ class Readers:
         if reader == "pyiceberg":
             arrow = table.scan().to_arrow()
         else:
-            arrow = self.con.execute("select * from iceberg_scan(?)", [metadata]).fetch_arrow_table()
+            arrow = self.con.execute("select * from iceberg_scan(?)", [metadata]).to_arrow_table()
         return {**described(table), "rows": rows(arrow)}
 
     def load(self, catalog, table):

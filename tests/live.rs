@@ -1,0 +1,273 @@
+//! The daemon on real servers: what it publishes against what the servers themselves answer, under traffic,
+//! through pauses, kills and stops. Tests that hold a promise of the design name it.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use driftless::daemon::status::Status;
+use driftless::row::{Gtid, Position};
+use driftless::state::Store;
+use serde_json::Value;
+use support::compare::{assert_same, pg_rows};
+use support::driftless::{Daemon, Project};
+use support::mariadb::{self, MariaDb};
+use support::postgres::{self, Postgres};
+use support::readers::{BOTH, Readers};
+use support::traffic::{Dice, Traffic};
+use support::shop;
+
+/// The example project, its two servers, and how to ask each of the three.
+struct Shop {
+    postgres: Postgres,
+    mariadb: MariaDb,
+    project: Project,
+    /// Every published model: its table in the catalog, its relation in SQL.
+    models: Vec<(String, String)>,
+    oracle: postgres::Session,
+    billing: mariadb::Session,
+}
+
+impl Shop {
+    fn open() -> Shop {
+        let (postgres, mariadb, project) = (Postgres::start(), MariaDb::start(), Project::example());
+        let config = std::fs::read_to_string(project.path().join("driftless.yml")).expect("the example has one");
+        project.write("driftless.yml", &config.replace("commit_every: 1s", "commit_every: 200ms"));
+        let mut oracle = postgres.create_database("shop", shop::SHOP);
+        let mut billing = mariadb.create_database("billing", shop::BILLING);
+        shop::mirror_billing(&mut billing, &mut oracle);
+        oracle.execute("set time zone 'UTC'");
+        let compiled = project.driftless().args(["compile", "--json"]).finish().expect_code(0);
+        let mut models = Vec::new();
+        for line in compiled.stdout.lines() {
+            let model: Value = serde_json::from_str(line).expect("a model a line");
+            let text = |name: &str| model[name].as_str().expect("text").to_string();
+            // A view for each model: the same SQL, run by Postgres.
+            let relation = text("relation");
+            oracle.execute(&format!("create view {relation} as {}", text("compiled_sql")));
+            if text("materialized") != "ephemeral" {
+                models.push((text("table"), relation));
+            }
+        }
+        Shop { postgres, mariadb, project, models, oracle, billing }
+    }
+
+    fn start(&self, args: &[&str]) -> Daemon {
+        let run = self.project.driftless().arg("run").args(args.iter().copied());
+        run.env("SHOP_URL", self.postgres.url("shop")).env("BILLING_URL", self.mariadb.url("billing")).start()
+    }
+
+    fn status(&self) -> Option<Status> {
+        let status = self.project.driftless().args(["status", "--json"]).finish().expect_code(0);
+        serde_json::from_str(&status.stdout).ok()
+    }
+
+    fn traffic(&self, seed: u64, transactions: u64) -> [Traffic; 2] {
+        [
+            Traffic::start(&self.postgres.url("shop"), seed, 4, transactions),
+            Traffic::start(&self.mariadb.url("billing"), seed, 2, transactions / 10),
+        ]
+    }
+
+    /// Both servers stand still: what they hold now must become what the tables show.
+    fn assert_published(&mut self, daemon: &mut Daemon, readers: &mut Readers, what: &str) {
+        let shop = Position::lsn(&self.oracle.value("select pg_current_wal_insert_lsn()::text").expect("an lsn"));
+        let billing = Gtid::parse(&self.billing.value("select @@gtid_binlog_pos").expect("a position"));
+        let wanted = [("shop", shop.expect("an lsn")), ("billing", Position::Gtid(billing.expect("a gtid")))];
+        daemon.wait_for(what, Duration::from_secs(60), || {
+            let cut = self.status()?.durable_cut.0;
+            wanted.iter().all(|(source, wanted)| cut.get(*source).is_some_and(|p| p.reaches(wanted))).then_some(())
+        });
+        shop::mirror_billing(&mut self.billing, &mut self.oracle);
+        let tables = readers.tables(&self.project.catalog());
+        for (table, relation) in &self.models {
+            let expected = pg_rows(&mut self.oracle, &format!("select * from {relation}"));
+            for reader in BOTH {
+                let found = readers.read(reader, &tables[table]);
+                assert_same(&format!("{what}: `{table}` as {reader:?} reads it"), &expected, &found.rows);
+            }
+        }
+    }
+}
+
+/// Promise 1, no drift; promise 10, any reader.
+#[test]
+fn every_model_equals_what_postgres_answers_at_fifty_random_pauses() {
+    const TRANSACTIONS: u64 = 20_000;
+    const PAUSES: u64 = 50;
+    let mut shop = Shop::open();
+    let mut readers = Readers::start();
+    let mut daemon = shop.start(&[]);
+    shop.assert_published(&mut daemon, &mut readers, "the first copy");
+    let traffic = shop.traffic(7, TRANSACTIONS);
+    let mut dice = Dice(7);
+    for pause in 1..=PAUSES {
+        let until = TRANSACTIONS * pause / PAUSES - dice.below(TRANSACTIONS / PAUSES / 2);
+        daemon.wait_for("more traffic", Duration::from_secs(120), || {
+            (traffic[0].done() >= until || traffic[0].finished()).then_some(())
+        });
+        traffic.iter().for_each(Traffic::pause);
+        shop.assert_published(&mut daemon, &mut readers, &format!("pause {pause} after {until} transactions"));
+        traffic.iter().for_each(Traffic::resume);
+    }
+    traffic.into_iter().for_each(Traffic::join);
+    shop.assert_published(&mut daemon, &mut readers, "the end of the traffic");
+    let verdict = shop.project.driftless().arg("verify").finish().expect_code(0);
+    assert!(verdict.stdout.contains(&format!("{0} of {0} models equal", shop.models.len())), "{}", verdict.stdout);
+    assert_eq!(daemon.signal("TERM", Duration::from_secs(30)).code(), Some(0), "{}", daemon.stderr());
+}
+
+/// Promise 3, exactly once; promise 4, a source is acknowledged only behind durable state.
+#[test]
+fn thirty_kills_lose_nothing_double_nothing_and_acknowledge_nothing_too_early() {
+    const KILLS: u64 = 30;
+    let mut shop = Shop::open();
+    let mut readers = Readers::start();
+    let traffic = shop.traffic(11, 30_000);
+    let mut dice = Dice(11);
+    for kill in 1..=KILLS {
+        let mut daemon = shop.start(&[]);
+        // Some die in their first copy, some while they resume, some at work.
+        std::thread::sleep(Duration::from_millis(50 + dice.below(1_500)));
+        assert!(daemon.status().is_none(), "kill {kill}: the daemon ended by itself: {}", daemon.stderr());
+        daemon.kill();
+        let told = shop.oracle.value("select confirmed_flush_lsn::text from pg_replication_slots");
+        let durable = Store::open(&shop.project.state()).ok().and_then(|store| store.checkpoint().expect("readable"));
+        let durable = durable.and_then(|checkpoint| checkpoint.cut.0.get("shop").cloned());
+        if let (Some(told), Some(durable)) = (told.and_then(|lsn| Position::lsn(&lsn)), durable) {
+            assert!(durable.reaches(&told), "kill {kill}: Postgres was told of {told}, and {durable} is durable");
+        }
+        if kill % 10 == 0 {
+            traffic.iter().for_each(Traffic::pause);
+            let mut daemon = shop.start(&[]);
+            shop.assert_published(&mut daemon, &mut readers, &format!("after kill {kill}"));
+            daemon.kill();
+            traffic.iter().for_each(Traffic::resume);
+        }
+    }
+    assert!(!traffic[0].finished(), "the kills must fall into traffic");
+    traffic.iter().for_each(Traffic::pause);
+    let mut daemon = shop.start(&[]);
+    shop.assert_published(&mut daemon, &mut readers, "after the last kill");
+}
+
+/// Every step between staging and publishing is a place to die at.
+#[test]
+fn a_crash_at_every_named_point_is_finished_or_made_again() {
+    let mut shop = Shop::open();
+    let mut readers = Readers::start();
+    let points =
+        ["stage.files", "stage.done", "checkpoint.before", "checkpoint.after", "publish.before", "publish.after"];
+    for (round, point) in points.iter().cycle().take(points.len() * 2).enumerate() {
+        shop.oracle.execute("update orders set status = 'shipped' where id % 3 = 0; update orders set status = 'paid' where id % 3 = 1");
+        let run = shop.project.driftless().args(["run", "--once"]).env("DRIFTLESS_CRASH_AT", *point);
+        let run = run.env("SHOP_URL", shop.postgres.url("shop")).env("BILLING_URL", shop.mariadb.url("billing"));
+        let crashed = run.finish();
+        assert_eq!(crashed.code, None, "round {round}: it dies at {point}: {}", crashed.stderr);
+        shop.oracle.execute(&format!("insert into orders select 900000 + {round}, min(id), 'paid', now() from customers"));
+        let mut daemon = shop.start(&[]);
+        shop.assert_published(&mut daemon, &mut readers, &format!("after a crash at {point}"));
+        assert_eq!(daemon.signal("INT", Duration::from_secs(30)).code(), Some(0), "{}", daemon.stderr());
+    }
+}
+
+/// Promise 2, whole transactions: no snapshot ever shows a part of one, and all tables agree.
+#[test]
+fn every_snapshot_shows_whole_transactions() {
+    let postgres = Postgres::start();
+    let mut session = postgres.create_database(
+        "shop",
+        "create table accounts (id int primary key, balance bigint not null);
+         insert into accounts select i, 100 from generate_series(1, 50) i;",
+    );
+    let project = Project::with(&[
+        ("total.sql", "select sum(balance) as total, count(*) as accounts from {{ source('bank', 'accounts') }}"),
+        ("rich.sql", "select id, balance from {{ source('bank', 'accounts') }}"),
+        ("_bank.yml", "version: 2\nsources:\n  - name: bank\n    schema: public\n    tables: [{name: accounts}]\n"),
+    ]);
+    let url = postgres.url("shop");
+    project.write("driftless.yml", &format!("sources:\n  bank:\n    postgres: \"{url}\"\ncommit_every: 50ms\n"));
+    let mut daemon = project.driftless().arg("run").start();
+    let mut readers = Readers::start();
+    daemon.wait_for("the first snapshot", Duration::from_secs(30), || {
+        let tables = project.catalog().exists().then(|| readers.tables(&project.catalog()))?;
+        readers.read(BOTH[0], tables.get("public.total")?).snapshot
+    });
+    let mut dice = Dice(3);
+    let begun = Instant::now();
+    let mut looks = 0;
+    while begun.elapsed() < Duration::from_secs(6) {
+        for _ in 0..40 {
+            let (from, to, much) = (1 + dice.below(50), 1 + dice.below(50), dice.below(30));
+            session.execute(&format!(
+                "begin; update accounts set balance = balance - {much} where id = {from};
+                 update accounts set balance = balance + {much} where id = {to}; commit"
+            ));
+        }
+        let tables = readers.tables(&project.catalog());
+        let total = readers.read(BOTH[looks % 2], &tables["public.total"]).rows;
+        assert_eq!(total.keys().collect::<Vec<_>>(), [r#"{"total":5000,"accounts":50}"#], "look {looks}");
+        let rich = readers.read(BOTH[looks % 2], &tables["public.rich"]);
+        let balance = |row: &String| serde_json::from_str::<Value>(row).expect("JSON")["balance"].as_i64().expect("set");
+        let sum: i64 = rich.rows.iter().map(|(row, times)| balance(row) * times).sum();
+        assert_eq!((sum, rich.rows.len()), (5000, 50), "look {looks}");
+        looks += 1;
+    }
+    assert!(looks > 5, "looked {looks} times only");
+}
+
+/// Promise 7: bad rows stop a model, not the daemon, and never silently.
+#[test]
+fn a_row_that_cannot_be_computed_withholds_its_model_until_it_is_mended() {
+    let postgres = Postgres::start();
+    let mut session = postgres.create_database(
+        "shop",
+        "create table lines (id int primary key, amount int, parts int); insert into lines values (1, 10, 2), (2, 9, 3);",
+    );
+    let project = Project::with(&[
+        ("share.sql", "select id, amount / parts as share from {{ source('s', 'lines') }}"),
+        ("below.sql", "select count(*) as n, sum(share) as shares from {{ ref('share') }}"),
+        ("beside.sql", "select count(*) as n from {{ source('s', 'lines') }}"),
+        ("_s.yml", "version: 2\nsources:\n  - name: s\n    schema: public\n    tables: [{name: lines}]\n"),
+    ]);
+    let url = postgres.url("shop");
+    project.write("driftless.yml", &format!("sources:\n  s:\n    postgres: \"{url}\"\ncommit_every: 100ms\n"));
+    let mut daemon = project.driftless().arg("run").start();
+    let mut readers = Readers::start();
+    let mut shows = |daemon: &mut Daemon, table: &str, wanted: &[&str]| {
+        daemon.wait_for(&format!("{table} to show {wanted:?}"), Duration::from_secs(30), || {
+            let tables = project.catalog().exists().then(|| readers.tables(&project.catalog()))?;
+            let rows = readers.read(BOTH[0], tables.get(table)?).rows;
+            (rows.keys().map(String::as_str).collect::<Vec<_>>() == wanted).then_some(())
+        });
+    };
+    shows(&mut daemon, "public.below", &[r#"{"n":2,"shares":8}"#]);
+    session.execute("insert into lines values (3, 5, 0), (4, 4, 4)");
+    shows(&mut daemon, "public.beside", &[r#"{"n":4}"#]);
+    shows(&mut daemon, "public.share", &[r#"{"id":1,"share":5}"#, r#"{"id":2,"share":3}"#]);
+    shows(&mut daemon, "public.below", &[r#"{"n":2,"shares":8}"#]);
+    let status = project.driftless().arg("status").finish().expect_code(0).stdout;
+    assert!(status.contains("share is withheld, its last good snapshot stays:\n  Divide by zero"), "{status}");
+    assert!(status.contains("id=3 amount=5 parts=0"), "{status}");
+    project.driftless().arg("verify").finish().expect_code(1);
+    // A restart finds the same fault, and the same way out of it.
+    daemon.kill();
+    let mut daemon = project.driftless().arg("run").start();
+    session.execute("update lines set parts = 5 where id = 3");
+    shows(&mut daemon, "public.below", &[r#"{"n":4,"shares":10}"#]);
+    project.driftless().arg("verify").finish().expect_code(0);
+}
+
+/// Promise 5 in its first form: a restart reads no source table again.
+#[test]
+fn a_restart_goes_on_from_its_checkpoint_and_copies_nothing() {
+    let mut shop = Shop::open();
+    let mut readers = Readers::start();
+    let mut daemon = shop.start(&["--once"]);
+    assert_eq!(daemon.wait("the first run", Duration::from_secs(60)).code(), Some(0), "{}", daemon.stderr());
+    shop.oracle.execute("update products set price = price + 1; delete from order_items where line = 2");
+    // Whoever reads a table whole from now on must wait for ever.
+    let mut daemon = shop.start(&[]);
+    shop.assert_published(&mut daemon, &mut readers, "the second run");
+    assert_eq!(shop.status().expect("the daemon answers").rows_copied, 0);
+}
