@@ -1,4 +1,4 @@
-//! `driftless ls`: the models, by dbt's selector names.
+//! `driftless ls`: the models, by dbt's selector names and in its order.
 
 use super::{Outcome, Shared};
 use crate::error::Result;
@@ -23,7 +23,9 @@ impl List {
     pub fn run(&self, shared: &Shared) -> Result<Outcome> {
         let project = shared.project()?;
         let output = if shared.json { Output::Json } else { self.output };
-        for model in shared.selected(&project)? {
+        let mut selected = shared.selected(&project)?;
+        selected.sort_by(|a, b| a.unique_id.cmp(&b.unique_id));
+        for model in selected {
             match output {
                 Output::Selector => println!("{}", model.fqn.join(".")),
                 Output::Name => println!("{}", model.name),

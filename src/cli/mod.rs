@@ -72,8 +72,9 @@ pub struct Shared {
     /// Answer as JSON, one document or one line each
     #[arg(long, global = true)]
     json: bool,
-    /// How much to say: error, warn, info, debug
-    #[arg(long, global = true, value_name = "LEVEL", env = "DBT_LOG_LEVEL", default_value = "info")]
+    /// How much to say
+    #[arg(long, global = true, value_name = "LEVEL", env = "DBT_LOG_LEVEL", default_value = "info",
+        ignore_case = true, value_parser = ["none", "error", "warn", "info", "debug"])]
     log_level: String,
 }
 
@@ -135,7 +136,9 @@ impl Shared {
     /// The models that the call means; says dbt's sentence where there are none.
     fn selected<'a>(&self, project: &'a Project) -> Result<Vec<&'a Model>> {
         let selected = project.select(&self.select, &self.exclude)?;
-        if selected.is_empty() {
+        if selected.is_empty() && self.select.is_empty() {
+            eprintln!("Nothing to do. Try checking your model configs and model specification args");
+        } else if selected.is_empty() {
             let criterion = self.select.join(" ");
             eprintln!("The selection criterion '{criterion}' does not match any enabled nodes");
         }

@@ -5,8 +5,8 @@ use std::error::Error as _;
 use std::io::IsTerminal;
 
 pub fn start_logging(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("driftless={level}"));
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("driftless=info"));
+    let level = if level.eq_ignore_ascii_case("none") { "off" } else { level };
+    let filter = tracing_subscriber::EnvFilter::new(format!("driftless={level}"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(colour).with_target(false).init();

@@ -7,7 +7,7 @@ use super::config::{Config, SourceConfig};
 use crate::commit::Target;
 use crate::error::{Error, Result};
 use crate::plan::{Compiled, Planner, Refusal, Relation};
-use crate::project::{Model, Project, SourceTable};
+use crate::project::{Model, Project, SourceTable, nearest};
 use crate::row::{Table, TableName};
 use crate::source::{Source, mysql, postgres, replay};
 use crate::state::Checkpoint;
@@ -64,11 +64,15 @@ impl Assembly {
         selected: &[&Model],
     ) -> Result<(Assembly, Vec<PlannedModel>, Vec<(String, Box<dyn Source>)>)> {
         let (wanted, mut sources, mut described) = (wanted(project, selected), Vec::new(), Vec::new());
-        for (name, tables) in &wanted {
-            let mut source = connect(name, config)?;
+        // All of driftless.yml is judged before the first server hears of us.
+        for name in wanted.keys() {
+            sources.push((name.to_string(), source(name, config)?));
+        }
+        for ((name, source), tables) in sources.iter_mut().zip(wanted.values()) {
             let names: Vec<TableName> = tables.keys().cloned().collect();
-            described.extend(source.describe(&names).await.map_err(|e| e.doing(format!("read source `{name}`")))?);
-            sources.push((name.to_string(), source));
+            // Some sources say themselves what they were doing.
+            let reading = |e: Error| if e.steps().is_empty() { e.doing(format!("read source `{name}`")) } else { e };
+            described.extend(source.describe(&names).await.map_err(reading)?);
         }
         let (assembly, planned) = Assembly::compile(project, selected, &wanted, described)?;
         Ok((assembly, planned, sources))
@@ -156,10 +160,14 @@ fn with_ancestors<'a>(project: &'a Project, selected: &[&'a Model]) -> BTreeSet<
     needed
 }
 
-fn connect(name: &str, config: &Config) -> Result<Box<dyn Source>> {
+/// Connected to nothing yet.
+fn source(name: &str, config: &Config) -> Result<Box<dyn Source>> {
     let Some(source) = config.sources.get(name) else {
-        return Err(Error::operator(format!("driftless.yml does not say where source `{name}` lives"))
-            .hint(format!("add it under `sources:`, as `{name}: {{postgres: \"postgresql://…\"}}`")));
+        let hint = match nearest(name, config.sources.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{name}` where `sources:` says `{near}`?"),
+            None => format!("add it under `sources:`, as `{name}: {{postgres: \"postgresql://…\"}}`"),
+        };
+        return Err(Error::operator(format!("driftless.yml does not say where source `{name}` lives")).hint(hint));
     };
     Ok(match source {
         SourceConfig::Postgres(url) => {
@@ -213,7 +221,8 @@ fn compile(
 fn refused(model: &Model, refusal: Refusal) -> Error {
     let mut place = model.place_in_raw(refusal.line.max(1), refusal.column.max(1));
     match &mut place.excerpt {
-        Some((_, width)) if refusal.line > 0 && refusal.width > 0 => *width = refusal.width,
+        // Where a template or a macro made the text, the place is that of its call, whole.
+        Some((_, width)) if *width == 1 && refusal.width > 0 => *width = refusal.width,
         _ => {}
     }
     if refusal.line == 0 {

@@ -131,11 +131,20 @@ fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal
     plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
     match found {
         None => Ok(()),
-        Some(name) => Err(Refusal::new(
-            format!("`{name}()` depends on the clock or on chance, and its result would be frozen"),
-            "compare with a column or a constant instead, or leave the model out with --exclude",
-        )
-        .at_words(sql, &[&name])),
+        Some(name) => {
+            let hint = "compare with a column or a constant instead, or leave the model out with --exclude";
+            let written = match name.as_str() {
+                "now" => ["now", "current_timestamp", "localtimestamp"].as_slice(),
+                "current_time" => &["current_time", "localtime"],
+                name => &[name],
+            };
+            let refusal = |name: &&str| {
+                let reason = format!("`{name}` depends on the clock or on chance, and its result would be frozen");
+                Refusal::new(reason, hint).at_words(sql, &[name])
+            };
+            let mut placed = written.iter().map(refusal).filter(|refusal| refusal.line > 0);
+            Err(placed.next().unwrap_or_else(|| refusal(&name.as_str())))
+        }
     }
 }
 

@@ -247,7 +247,10 @@ impl Lowering<'_> {
                 let (_, field) = counted.to_field(input).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
                 let exact = field.data_type().is_integer() || field.data_type().is_decimal();
                 let result = super::session::row_form(result).filter(|_| exact).ok_or_else(|| {
-                    let reason = format!("`sum` of {} is not maintained yet: its result depends on order", field.data_type());
+                    let reason = match field.data_type().is_floating() {
+                        true => "`sum` of floats is not maintained yet: its result depends on their order".to_string(),
+                        false => format!("`sum` of {} is not maintained yet", field.data_type()),
+                    };
                     let hint = "cast the column to numeric(p, s) before summing it";
                     Refusal::new(reason, hint).at_words(self.sql, &["sum", "("])
                 })?;
@@ -308,10 +311,7 @@ impl Lowering<'_> {
             }
             LogicalPlan::Unnest(_) => Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
                 .at_words(self.sql, &["unnest"]),
-            LogicalPlan::Distinct(_) => {
-                Refusal::new("`distinct on` is not maintained yet", "use `select distinct` or `group by`")
-                    .at_words(self.sql, &["distinct", "on"])
-            }
+            LogicalPlan::Distinct(_) => self.distinct_on(),
             other => {
                 let name = other.display().to_string();
                 let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
@@ -330,7 +330,16 @@ impl Lowering<'_> {
             .at_words(self.sql, &["(", "select"])
     }
 
+    fn distinct_on(&self) -> Refusal {
+        Refusal::new("`distinct on` is not maintained yet", "use `select distinct` or `group by`")
+            .at_words(self.sql, &["distinct", "on"])
+    }
+
     fn unknown_aggregate(&self, name: &str) -> Refusal {
+        // The optimiser writes `distinct on` as an aggregate.
+        if name == "first_value" && self.distinct_on().line > 0 {
+            return self.distinct_on();
+        }
         let reason = format!("aggregate `{name}` is not maintained yet");
         Refusal::new(reason, "use count or sum, or leave the model out with --exclude").at_words(self.sql, &[name, "("])
     }
@@ -342,8 +351,10 @@ impl Lowering<'_> {
             JoinType::Full => ("full joins", &["full"]),
             _ => ("`in (select …)` and `exists`", &["(", "select"]),
         };
-        Refusal::new(format!("{what} are not maintained yet"), "use an inner join, or leave the model out with --exclude")
-            .at_words(self.sql, words)
+        let hint = "use an inner join, or leave the model out with --exclude";
+        let refusal = Refusal::new(format!("{what} are not maintained yet"), hint).at_words(self.sql, words);
+        // The optimiser writes a subquery in an expression as a left join that nobody wrote.
+        if refusal.line == 0 { self.subquery() } else { refusal }
     }
 }
 

@@ -33,20 +33,28 @@ impl Refusal {
     /// What DataFusion says of SQL that it cannot parse, bind or type.
     pub fn from_datafusion(error: &DataFusionError, sql: &str) -> Refusal {
         let text = error.strip_backtrace();
+        if let Some(refusal) = foreseen(&text, sql) {
+            return refusal;
+        }
         let mut refusal = Refusal::new(plainly(&text), "correct the SQL of the model");
+        let meant = error.diagnostic().and_then(|d| d.notes.first().map(|note| note.message.clone()));
+        let meant = meant.as_deref().and_then(|note| note.strip_prefix("possible column "));
+        if let Some(name) = meant.or_else(|| text.split_once("Did you mean '")?.1.split('\'').next()) {
+            let bare: Vec<&str> = name.rsplit('.').take(2).collect();
+            refusal.hint = format!("did you mean `{}`?", bare.into_iter().rev().collect::<Vec<_>>().join("."));
+        }
         if let Some(span) = error.diagnostic().and_then(|d| d.span) {
-            refusal.reason = error.diagnostic().map_or(refusal.reason, |d| d.message.clone());
+            refusal.reason = error.diagnostic().map_or(refusal.reason, |d| plainly(&d.message));
             refusal.line = span.start.line as usize;
             refusal.column = span.start.column as usize;
             let same_line = span.start.line == span.end.line;
             refusal.width = if same_line { (span.end.column - span.start.column) as usize } else { 1 };
         } else if let Some((line, column)) = place_in_message(&text) {
-            refusal.line = line;
-            refusal.column = column;
-            refusal.width = token_width(sql, line, column);
             if let Some(at) = refusal.reason.find(" at Line:") {
                 refusal.reason.truncate(at);
             }
+            let found = refusal.reason.rsplit_once("found: ").map(|(_, word)| word.to_string());
+            (refusal.line, refusal.column, refusal.width) = token_at(sql, line, column, found.as_deref());
         } else if let Some(name) = text.split('\'').nth(1) {
             // Unknown functions and relations come without a span, but with their name in quotes.
             let last = name.rsplit('.').next().unwrap_or(name);
@@ -54,6 +62,28 @@ impl Refusal {
         }
         refusal
     }
+}
+
+/// What would be said in words that mean nothing to who wrote the model.
+fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
+    const WRITES: [&str; 9] = ["insert", "update", "delete", "merge", "create", "drop", "alter", "truncate", "copy"];
+    let words = tokens(sql);
+    let first = words.first().map(|(token, _, _)| token.to_string().to_lowercase());
+    let not_one = |hint: &str| Refusal::new("a model must be one select", hint);
+    if let Some(first) = first.filter(|first| WRITES.contains(&first.as_str())) {
+        return Some(not_one("move statements that write out of the model").at_words(sql, &[&first]));
+    }
+    if text.contains("No SQL statements were provided") {
+        return Some(not_one("write one into the file, or disable the model: `{{ config(enabled=false) }}`"));
+    }
+    if text.contains("only supports a single SQL statement") {
+        return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
+    }
+    let twice = text.split_once("unqualified field name ")?.1.split_once(" which would be ambiguous")?.0;
+    let name = twice.trim_matches('"');
+    let reason = format!("column `{name}` appears twice in the result");
+    let refusal = Refusal::new(reason, "give one of them another name with `as`");
+    Some(refusal.at_words(sql, &["as", name]).at_words(sql, &[name]))
 }
 
 /// The message without the layers it came through, in our letters.
@@ -64,7 +94,6 @@ fn plainly(text: &str) -> String {
         "Schema error: ",
         "type_coercion",
         "caused by",
-        "Invalid function ",
         "This feature is not implemented: ",
         "Optimizer rule ",
     ];
@@ -72,12 +101,26 @@ fn plainly(text: &str) -> String {
     while let Some(rest) = prefixes[..3].iter().find_map(|p| text.strip_prefix(p)) {
         text = rest.trim();
     }
-    let text = text.strip_prefix("ParserError(\"").and_then(|t| t.strip_suffix("\")")).unwrap_or(text);
-    let text = text.strip_prefix(prefixes[6]).unwrap_or(text);
+    for layer in ["ParserError(\"", "TokenizerError(\""] {
+        text = text.strip_prefix(layer).map_or(text, |t| t.strip_suffix("\")").unwrap_or(t));
+    }
+    let text = text.strip_prefix(prefixes[5]).unwrap_or(text);
     let text = text.lines().map(str::trim).filter(|l| !l.is_empty() && !prefixes.contains(l));
-    let text = text.collect::<Vec<_>>().join(" ");
+    let text = text.filter(|l| !l.starts_with("Did you mean ")).collect::<Vec<_>>().join(" ");
+    let text = text.split(" No function matches the given name").next().unwrap_or_default();
+    let text = text.replace("Invalid function ", "there is no function ").replace("NativeType::", "");
     let mut chars = text.trim_end_matches('.').chars();
-    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
+    let text: String = chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect());
+    backticked(&text)
+}
+
+/// Names in quotes become names in backticks.
+fn backticked(text: &str) -> String {
+    let parts: Vec<&str> = text.split('\'').collect();
+    if parts.len() % 2 == 0 {
+        return text.to_string();
+    }
+    parts.join("`")
 }
 
 fn place_in_message(text: &str) -> Option<(usize, usize)> {
@@ -93,9 +136,14 @@ fn tokens(sql: &str) -> Vec<(Token, usize, usize)> {
     words.map(|t| (t.token, t.span.start.line as usize, t.span.start.column as usize)).collect()
 }
 
-fn token_width(sql: &str, line: usize, column: usize) -> usize {
-    let found = tokens(sql).into_iter().find(|(_, l, c)| (*l, *c) == (line, column));
-    found.map_or(1, |(token, _, _)| token.to_string().chars().count().max(1))
+/// The token at a place, with its width; the one before it where that is the one which was `found`.
+fn token_at(sql: &str, line: usize, column: usize, found: Option<&str>) -> (usize, usize, usize) {
+    let tokens = tokens(sql);
+    let Some(at) = tokens.iter().position(|(_, l, c)| (*l, *c) == (line, column)) else { return (line, column, 1) };
+    let is_found = |at: usize| found.is_none_or(|found| tokens[at].0.to_string() == found);
+    let at = if !is_found(at) && at > 0 && is_found(at - 1) { at - 1 } else { at };
+    let (token, line, column) = &tokens[at];
+    (*line, *column, token.to_string().chars().count().max(1))
 }
 
 fn find_words(sql: &str, words: &[&str]) -> Option<(usize, usize, usize)> {

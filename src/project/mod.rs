@@ -29,6 +29,7 @@ pub use config::Config;
 pub use data_test::{Kind as TestKind, Severity, Test};
 pub use files::profile::Target;
 pub use model::{ColumnDoc, Model, Relation, Seed, SourceRef, SourceTable};
+pub use nearest::nearest;
 
 use crate::error::Result;
 use std::path::{Path, PathBuf};

@@ -90,6 +90,15 @@ impl Driftless {
         self
     }
 
+    /// As one would type it.
+    pub fn line(&self) -> String {
+        let words = self.args.iter().map(|arg| {
+            let arg = arg.to_string_lossy();
+            if arg.contains(' ') { format!(" '{arg}'") } else { format!(" {arg}") }
+        });
+        format!("driftless{}", words.collect::<String>())
+    }
+
     /// Starts it and lets it run.
     pub fn start(self) -> Daemon {
         // Files, since nobody empties a pipe while the test does other things; each start has its own,

@@ -1,0 +1,1 @@
+//! The demo, whole: it verifies, and nothing is left of it.

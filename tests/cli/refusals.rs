@@ -1,0 +1,106 @@
+//! Models that cannot be maintained: what, where in the user's own file, and the way out.
+
+use crate::transcript::Transcript;
+use crate::{ORDERS, recorded};
+
+const CASES: &[(&str, &str)] = &[
+    ("a word that SQL does not know", "selct id\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a parenthesis too few", "select\n    id,\n    coalesce(status, 'none' as status\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a comma too many", "select\n    id,\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a string without an end", "select 'open as id\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a column that is not there", "select\n    id,\n    statsu\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a column of an alias that is not there", "select o.id, o.total\nfrom {{ source('shop', 'orders') }} as o\n"),
+    (
+        "a column behind a template on its line",
+        "{% set wanted = 'id' %}\nselect {{ wanted }}, statsu from {{ source('shop', 'orders') }}\n",
+    ),
+    ("a function that is not there", "select id, lowr(status) as status\nfrom {{ source('shop', 'orders') }}\n"),
+    ("types that do not fit", "select id + status as n\nfrom {{ source('shop', 'orders') }}\n"),
+    ("a relation that dbt does not know", "select id from public.orders\n"),
+    ("two statements", "select id from {{ source('shop', 'orders') }};\nselect 1 as id\n"),
+    ("a statement that writes", "insert into {{ source('shop', 'orders') }} values (1)\n"),
+    ("nothing", "-- to be written\n"),
+    ("two columns of one name", "select id, status as id\nfrom {{ source('shop', 'orders') }}\n"),
+    (
+        "a left join",
+        "select o.id, c.name\nfrom {{ source('shop', 'orders') }} as o\nleft join {{ source('shop', 'customers') }} as c\n    on o.customer_id = c.id\n",
+    ),
+    (
+        "a full join",
+        "select o.id, c.name from {{ source('shop', 'orders') }} as o full outer join {{ source('shop', 'customers') }} as c on o.customer_id = c.id\n",
+    ),
+    (
+        "an in with a select",
+        "select id\nfrom {{ source('shop', 'orders') }}\nwhere customer_id in (select id from {{ source('shop', 'customers') }})\n",
+    ),
+    (
+        "a select in an expression",
+        "select id, (select max(id) from {{ source('shop', 'customers') }}) as most\nfrom {{ source('shop', 'orders') }}\n",
+    ),
+    (
+        "a window",
+        "select\n    id,\n    row_number() over (partition by status order by id) as n\nfrom {{ source('shop', 'orders') }}\n",
+    ),
+    ("a limit", "select id\nfrom {{ source('shop', 'orders') }}\norder by id\nlimit 10\n"),
+    ("an average", "select status, avg(id) as mean\nfrom {{ source('shop', 'orders') }}\ngroup by status\n"),
+    ("a maximum", "select status, max(id) as last\nfrom {{ source('shop', 'orders') }}\ngroup by status\n"),
+    ("a sum of floats", "select name, sum(score) as score\nfrom {{ source('shop', 'customers') }}\ngroup by name\n"),
+    (
+        "distinct beside another aggregate",
+        "select status, count(distinct customer_id) as buyers, count(*) as orders\nfrom {{ source('shop', 'orders') }}\ngroup by status\n",
+    ),
+    ("distinct on", "select distinct on (status) status, id\nfrom {{ source('shop', 'orders') }}\norder by status, id\n"),
+    ("grouping sets", "select status, count(*) as n\nfrom {{ source('shop', 'orders') }}\ngroup by rollup (status)\n"),
+    ("the clock", "select id, current_timestamp as seen_at\nfrom {{ source('shop', 'orders') }}\n"),
+    ("today", "select id\nfrom {{ source('shop', 'orders') }}\nwhere ordered_at > current_date\n"),
+    ("chance", "select id, random() as dice\nfrom {{ source('shop', 'orders') }}\n"),
+    (
+        "a recursive query",
+        "with recursive n as (select 1 as i union all select i + 1 from n where i < 9)\nselect i from n\n",
+    ),
+    ("an array", "select id, string_to_array(status, ',') as parts\nfrom {{ source('shop', 'orders') }}\n"),
+    (
+        "a place inside a macro",
+        "select id, {{ worst('status') }} as worst\nfrom {{ source('shop', 'orders') }}\ngroup by id\n",
+    ),
+];
+
+#[test]
+fn a_model_that_cannot_be_maintained_is_refused_with_its_place_and_a_way_out() {
+    let mut told = Transcript::new("refusals");
+    for (words, sql) in CASES {
+        let project = recorded(&[("marts/a.sql", sql)]);
+        project.write("macros/worst.sql", "{% macro worst(column) %}\n    median(\n        {{ column }}\n    )\n{% endmacro %}\n");
+        told.hide(project.path().display(), "PROJECT");
+        told.refuses(words, &project, project.driftless().args(["run", "--once"]));
+    }
+    told.end();
+}
+
+#[test]
+fn a_model_below_a_refused_one_is_refused_and_the_rest_is_planned() {
+    let mut told = Transcript::new("below");
+    let project = recorded(&[
+        ORDERS,
+        ("b.sql", "select id from {{ ref('orders_seen') }} limit 1\n"),
+        ("c.sql", "select id from {{ ref('b') }}\n"),
+    ]);
+    told.hide(project.path().display(), "PROJECT");
+    told.refuses("a plan", &project, project.driftless().arg("plan"));
+    told.refuses("a plan for machines", &project, project.driftless().args(["plan", "--json"]));
+    told.refuses("a run", &project, project.driftless().args(["run", "--once"]));
+    told.refuses("a run for machines", &project, project.driftless().args(["run", "--once", "--json"]));
+    let run = project.driftless().args(["run", "--once", "--exclude", "b+", "--log-level", "warn"]);
+    told.case("without them", run).expect_code(0);
+    told.end();
+}
+
+#[test]
+fn seeds_are_refused_by_name() {
+    let mut told = Transcript::new("seeds");
+    let project = recorded(&[("a.sql", "select id from {{ ref('countries') }}\n")]);
+    project.write("seeds/countries.csv", "id,name\n1,Finland\n");
+    told.hide(project.path().display(), "PROJECT");
+    told.refuses("a model that reads a seed", &project, project.driftless().args(["run", "--once"]));
+    told.end();
+}

@@ -1,0 +1,88 @@
+//! What each verb prints when nothing is wrong, and how calls that are not understood end.
+
+use crate::support::driftless::Project;
+use crate::transcript::Transcript;
+use crate::{ORDERS, recorded};
+
+#[test]
+fn help_is_understood_by_who_knows_dbt() {
+    let mut told = Transcript::new("help");
+    let project = Project::empty();
+    told.case("no verb", project.driftless()).expect_code(2);
+    told.case("help", project.driftless().arg("--help")).expect_code(0);
+    for verb in ["run", "compile", "ls", "plan", "verify", "status", "demo"] {
+        told.case(&format!("help of {verb}"), project.driftless().args([verb, "--help"])).expect_code(0);
+    }
+    told.case("an unknown verb", project.driftless().arg("rnu")).expect_code(2);
+    told.case("an unknown flag", project.driftless().args(["run", "--full-refersh"])).expect_code(2);
+    told.case("a flag without its value", project.driftless().args(["run", "--target"])).expect_code(2);
+    told.case("a value that is not one of them", project.driftless().args(["ls", "--output", "xml"])).expect_code(2);
+    told.case("a level of talk that is none", project.driftless().args(["ls", "--log-level", "loud"])).expect_code(2);
+    let vars = ["ls", "--vars", "{a: [}"];
+    told.refuses("variables that are no YAML", &recorded(&[ORDERS]), project.driftless().args(vars));
+    told.end();
+}
+
+#[test]
+fn ls_names_models_as_dbt_does() {
+    let mut told = Transcript::new("ls");
+    let project = Project::example();
+    let ls = |args: &[&str]| project.driftless().arg("ls").args(args.iter().copied());
+    told.case("selectors", ls(&[])).expect_code(0);
+    told.case("names", ls(&["--output", "name"])).expect_code(0);
+    told.case("paths", ls(&["--output", "path"])).expect_code(0);
+    told.case("JSON", ls(&["--output", "json", "--select", "payment_totals", "stg_orders"])).expect_code(0);
+    told.case("JSON, asked for in the way of every verb", ls(&["--json", "-s", "payment_totals"])).expect_code(0);
+    told.case("ancestors", ls(&["--select", "+payment_totals"])).expect_code(0);
+    told.case("descendants of a source", ls(&["--select", "source:billing+"])).expect_code(0);
+    told.case("an intersection, less something", ls(&["-s", "path:models/marts,+order_payments+", "--exclude", "daily_revenue"])).expect_code(0);
+    told.case("nothing", ls(&["--select", "no_such_model"])).expect_code(0);
+    told.case("nothing left", ls(&["--exclude", "shop"])).expect_code(0);
+    told.refuses("a method that is none", &project, ls(&["--select", "colour:red"]));
+    told.end();
+}
+
+#[test]
+fn compile_renders_the_models_and_keeps_them_where_dbt_does() {
+    let mut told = Transcript::new("compile");
+    let project = Project::example();
+    told.hide(project.path().display(), "PROJECT");
+    let compile = project.driftless().args(["compile", "--select", "stg_orders", "payment_totals"]);
+    told.case("two models", compile).expect_code(0);
+    let compiled = project.path().join("target/compiled/shop/models/marts/payment_totals.sql");
+    let text = std::fs::read_to_string(compiled).expect("compile wrote it");
+    assert!(text.contains("int_money_moves\"") && !text.contains("{{"), "{text}");
+    told.case("for machines", project.driftless().args(["compile", "--json", "-s", "country_buyers"])).expect_code(0);
+    told.case("nothing", project.driftless().args(["compile", "-s", "no_such_model"])).expect_code(0);
+    std::fs::remove_dir_all(project.path().join("target")).expect("compile wrote it");
+    project.write("target", "a file\n");
+    told.refuses("where a file stands", &project, project.driftless().args(["compile", "-s", "stg_orders"]));
+    told.end();
+}
+
+#[test]
+fn a_run_a_status_and_a_verify_without_a_daemon() {
+    let mut told = Transcript::new("once");
+    let project = recorded(&[ORDERS]);
+    told.hide(project.path().display(), "PROJECT");
+    let call = |args: &[&str]| project.driftless().args(args.iter().copied());
+    told.case("status before the first run", call(&["status"])).expect_code(0);
+    assert!(!project.state().exists(), "status makes nothing");
+    told.refuses("verify before the first run", &project, call(&["verify"]));
+    told.refuses("verify before the first run, for machines", &project, call(&["verify", "--json"]));
+    told.case("a run of nothing", call(&["run", "--once", "-s", "no_such_model"])).expect_code(0);
+    assert!(!project.state().exists(), "a run of nothing makes nothing");
+    told.case("a run", call(&["run", "--once", "--log-level", "warn"])).expect_code(0);
+    let status = call(&["status", "--json"]).finish().expect_code(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).expect("one document");
+    let snapshot = &status["models"][0]["published"];
+    assert_eq!(snapshot["rows"], 1, "{status}");
+    told.hide(&snapshot["snapshot_id"], "SNAPSHOT");
+    told.hide(snapshot["fingerprint"].as_str().expect("text"), "FINGERPRINT");
+    told.case("status after it", call(&["status"])).expect_code(0);
+    told.case("status after it, for machines", call(&["status", "--json"])).expect_code(0);
+    told.case("verify after it", call(&["verify"])).expect_code(0);
+    told.case("verify after it, for machines", call(&["verify", "--json"])).expect_code(0);
+    told.case("verify of nothing", call(&["verify", "-s", "no_such_model"])).expect_code(0);
+    told.end();
+}
