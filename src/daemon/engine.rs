@@ -131,7 +131,8 @@ impl Engine {
         let shapes: Vec<(u32, Table)> = ids.iter().copied().zip(tables.iter().cloned()).collect();
         let base = Base::new(store.clone(), &shapes);
         let flow = Flow::start(&assembly.compiled, &tables, config.workers)?;
-        let moment = moment.next();
+        // A state directory that was lost must not count anew: tables know only later Moments.
+        let moment = moment.max(sink.newest().unwrap_or_default()).next();
         for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
             let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
             flow.feed(moment, number, rows.collect::<Result<Vec<Delta>>>()?);
@@ -151,6 +152,7 @@ impl Engine {
             published: shows(number),
             faults: Vec::new(),
             withheld: false,
+            metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
         let (done_sender, done) = mpsc::channel(4);
@@ -341,6 +343,12 @@ impl Engine {
     }
 
     fn audit(&self, wanted: Wanted) {
+        let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
+        if copying {
+            let error = Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
+            let _ = wanted.reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
+            return;
+        }
         self.publisher.as_ref().expect("it lives until finish").audit(wanted.only, wanted.reply);
     }
 
