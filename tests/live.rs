@@ -127,7 +127,7 @@ fn thirty_kills_lose_nothing_double_nothing_and_acknowledge_nothing_too_early() 
     const KILLS: u64 = 30;
     let mut shop = Shop::open();
     let mut readers = Readers::start();
-    let traffic = shop.traffic(11, 30_000);
+    let traffic = shop.traffic(11, 200_000);
     let mut dice = Dice(11);
     for kill in 1..=KILLS {
         let mut daemon = shop.start(&[]);

@@ -79,6 +79,9 @@ struct Engine {
     /// Commit time of the last transaction in the open Moment.
     committed_us: Option<i64>,
     counted: (Instant, Vec<u64>),
+    /// Models whose table shows no snapshot of their present definition: they are published even if no row
+    /// changes, so that readers find a table and its Cut.
+    unsaid: Vec<usize>,
     _door: Door,
 }
 
@@ -155,6 +158,13 @@ impl Engine {
             metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
+        let says = |number: usize, definition: &str| {
+            let published = oracle.target_of(number).and_then(|target| sink.published(target));
+            published.is_some_and(|published| published.definition == definition)
+        };
+        let numbered = assembly.models.iter().enumerate().filter(|(_, model)| model.published);
+        let unsaid = numbered.filter(|(number, model)| !says(*number, &model.target.definition)).map(|(m, _)| m);
+        let unsaid = unsaid.collect();
         let (done_sender, done) = mpsc::channel(4);
         let publisher = Publisher::start(sink, store.clone(), kept.clone(), oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
@@ -205,6 +215,7 @@ impl Engine {
             status,
             committed_us: None,
             counted,
+            unsaid,
             _door: door,
         };
         engine.positions_moved();
@@ -307,10 +318,16 @@ impl Engine {
     fn publish(&mut self) {
         let moment = Moment(self.moment.0 - 1);
         let models = self.status.lock().map_or(0, |status| status.models.len());
+        let mut changes = self.pending.take();
+        let (said, unsaid) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
+        self.unsaid = unsaid;
+        let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
+        let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
+        changes.extend(said.into_iter().map(|model| (model, Vec::new())));
         let job = Job {
             moment,
             cut: self.cut.clone(),
-            changes: self.pending.take(),
+            changes,
             frozen: self.base.freeze(),
             withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
         };
