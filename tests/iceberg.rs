@@ -191,8 +191,9 @@ fn a_crash_loses_nothing_and_doubles_nothing() {
         (0..2).for_each(|t| sandbox.change(t, number(1, "one"), 3));
         sandbox.publish(1).expect("publishes");
         sandbox.sink = None;
+        let before = sandbox.files(0);
         let child = Command::new(std::env::current_exe().expect("a test binary"))
-            .args(["--exact", "the_one_that_crashes", "--ignored"])
+            .args(["--exact", "the_one_that_crashes", "--ignored", "--nocapture"])
             .env("DRIFTLESS_CRASH_AT", point)
             .env("SANDBOX", sandbox.folder.path())
             .output()
@@ -205,16 +206,17 @@ fn a_crash_loses_nothing_and_doubles_nothing() {
         let staged: Option<Staged> = checkpoint.map(|json| serde_json::from_slice(&json).expect("a Staged"));
         assert_eq!(staged.is_some(), finished, "{point}");
         sandbox.reopen(staged.as_ref()).expect("opens after a crash");
+        assert_eq!(sandbox.sink().newest(), Some(Moment(if finished { 2 } else { 1 })));
         if finished {
             change(&mut sandbox);
             sandbox.settle();
         }
         sandbox.check();
-        for t in 0..2 {
-            let orphans = sandbox.files(t).len();
-            sandbox.reopen(staged.as_ref()).expect("opens again");
-            assert_eq!(sandbox.files(t).len(), orphans, "the first opening left nothing behind");
+        if !finished {
+            assert_eq!(sandbox.files(0), before, "{point} leaves nothing behind");
         }
+        sandbox.reopen(staged.as_ref()).expect("opens the same way again");
+        sandbox.check();
         change(&mut sandbox);
         sandbox.publish(if finished { 3 } else { 2 }).expect("goes on");
         sandbox.check();
@@ -326,6 +328,16 @@ fn what_cannot_be_done_says_who_must_act() {
     db.execute_batch("ROLLBACK").expect("unlocks");
     sandbox.sink().publish(&staged).expect("publishes after all");
     sandbox.settle();
+    sandbox.check();
+
+    let folder = sandbox.folder.path().join("warehouse/analytics/events/data");
+    let aside = folder.with_extension("aside");
+    std::fs::rename(&folder, &aside).and_then(|()| std::fs::write(&folder, "")).expect("blocks the folder");
+    sandbox.change(0, number(3, "three"), 1);
+    let unwritable = sandbox.publish(3).expect_err("no folder to write to");
+    assert_eq!(unwritable.who(), Who::Operator, "{unwritable}");
+    std::fs::remove_file(&folder).and_then(|()| std::fs::rename(&aside, &folder)).expect("unblocks the folder");
+    sandbox.publish(3).expect("publishes after all");
     sandbox.check();
 
     let data = sandbox.files(0).into_iter().find(|f| f.ends_with(".parquet")).expect("a data file");

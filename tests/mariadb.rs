@@ -143,7 +143,8 @@ impl Follower {
             }
             Change::Update { old_key, new: NewRow::Whole(row) } => {
                 let key = self.key(table, &row);
-                let said = format!("{}={}", old_key.as_ref().map_or(String::new(), |k| key_codec.show(k)), codec.show(&row));
+                let said =
+                    format!("{}={}", old_key.as_ref().map_or(String::new(), |k| key_codec.show(k)), codec.show(&row));
                 let old = self.rows[table].remove(old_key.as_ref().unwrap_or(&key));
                 assert!(old.is_some(), "updated, but not there: {said}");
                 assert!(self.rows[table].insert(key, row).is_none(), "updated onto another: {said}");
@@ -178,6 +179,8 @@ impl Follower {
             Datum::Null => None,
             Datum::Text(text) => Some(text),
             Datum::Bytes(bytes) => Some(bytes.iter().map(|b| format!("{b:02X}")).collect()),
+            // As the server prints what is far from one.
+            Datum::Float64(v) if v != 0.0 && v.abs() < 1e-14 => Some(format!("{v:e}")),
             Datum::Decimal(v) if scale(i) > 0 => {
                 let digits = format!("{:0width$}", v.unsigned_abs(), width = scale(i) + 1);
                 let (whole, part) = digits.split_at(digits.len() - scale(i));
@@ -214,7 +217,7 @@ const EVERY_VALUE: &str = "
        'Größe €', 'abcd', 'žluť', 'it''s', 'x,z', 'ä', '{\"a\": [1, null]}',
        x'01000000', x'0100', x'00ff00', 1, b'101010101', 18446744073709551615, default, default, 'end'),
       (2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2155, 0, 0, 0, 0, 0, 0, 0, '1970-01-01', '1970-01-01', '1970-01-01',
-       '1970-01-01', '1970-01-01 00:00:00.5' , '1970-01-01 00:00:00.5', '1970-01-01 00:00:00.5', 0, 0, 0, '', '', '', '', '',
+       '1970-01-01', null, '1970-01-01 00:00:00.5', '1970-01-01 00:00:00.5', 0, 0, 0, '', '', '', '', '',
        '', '', '', '', '', 'b', '0', '', '', '', 0, 0, 0, default, default, ''),
       (3, 1, 1, 1, 1, -70000, 70000, 1, 1, 1, 1, 0, 1, 1.5, 0.0000000001, 1, 0.5, 16777216, 0.1,
        '2000-02-29', '2000-02-29 01:02:03', '2000-02-29 01:02:03.5', '2000-02-29 01:02:03.000001',
@@ -225,7 +228,7 @@ const EVERY_VALUE: &str = "
 
 /// Every column as numbers or text that does not depend on how a client shows it.
 const EVERY_TEXT: &str = "
-    select id, ti, tu, si, su, mi, mu, i, iu, b, bu, y, after_year, d5, d38, du, d65, f, g,
+    select id, ti, tu, si, su, mi, mu, i, iu, b, bu, y + 0, after_year, d5, d38, du, d65, f + 0e0, g,
       datediff(da, '1970-01-01'), timestampdiff(microsecond, '1970-01-01', dt),
       timestampdiff(microsecond, '1970-01-01', dt1), timestampdiff(microsecond, '1970-01-01', dt6),
       timestampdiff(microsecond, '1970-01-01', ts), timestampdiff(microsecond, '1970-01-01', ts3),
@@ -237,7 +240,8 @@ const EVERY_TEXT: &str = "
 #[test]
 fn every_type_is_the_same_copied_streamed_and_printed() {
     for (metadata, checksum) in [("FULL", "CRC32"), ("MINIMAL", "NONE"), ("NO_LOG", "CRC32")] {
-        let mariadb = MariaDb::with(&[&format!("--binlog-row-metadata={metadata}"), &format!("--binlog-checksum={checksum}")]);
+        let mariadb =
+            MariaDb::with(&[&format!("--binlog-row-metadata={metadata}"), &format!("--binlog-checksum={checksum}")]);
         let mut session = mariadb.create_database("shop", EVERY_TYPE);
         // The account's own zone and mode must not matter.
         session.execute("set global time_zone = '+05:00', global sql_mode = 'PAD_CHAR_TO_FULL_LENGTH'");
@@ -257,7 +261,12 @@ fn every_type_is_the_same_copied_streamed_and_printed() {
         }
         for (i, (a, b)) in texts.iter().zip(&copied.texts(0)).enumerate() {
             for (j, (a, b)) in a.iter().zip(b).enumerate() {
-                assert_eq!(a, b, "{metadata}: `{}` of row {i}, streamed and copied", streamed.tables[0].schema.field(j).name());
+                assert_eq!(
+                    a,
+                    b,
+                    "{metadata}: `{}` of row {i}, streamed and copied",
+                    streamed.tables[0].schema.field(j).name()
+                );
             }
         }
         assert_eq!(streamed.rows, copied.rows, "{metadata}");
@@ -319,7 +328,8 @@ fn transactions_are_whole_and_what_was_rolled_back_is_never_told() {
 #[test]
 fn an_idle_server_is_seen_to_be_idle() {
     let mariadb = MariaDb::start();
-    let mut session = mariadb.create_database("shop", "create table t (id int primary key); create table other (id int primary key)");
+    let mut session =
+        mariadb.create_database("shop", "create table t (id int primary key); create table other (id int primary key)");
     let mut follower = Follower::start(&mariadb, &["t"]);
     follower.catch_up();
     // Other tables, another domain, a statement without rows: none of ours, all of it told.
@@ -338,7 +348,8 @@ fn an_idle_server_is_seen_to_be_idle() {
 
 #[test]
 fn a_position_resumes_with_nothing_twice_and_nothing_missing() {
-    let mut mariadb = MariaDb::with(&["--max-binlog-size=64K", "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]);
+    let mut mariadb =
+        MariaDb::with(&["--max-binlog-size=64K", "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"]);
     let mut session = mariadb.create_database(
         "shop",
         "create table t (id int primary key auto_increment, n int, who varchar(20));
@@ -392,7 +403,7 @@ fn a_position_resumes_with_nothing_twice_and_nothing_missing() {
     writers.into_iter().for_each(|w| w.join().expect("a writer ends"));
     follower.catch_up();
     let texts = |session: &mut Session| session.query("select id, n, who from t order by id");
-    assert!(follower.transactions.len() > 500 || !follower.rows[0].is_empty());
+    assert!(follower.transactions.len() > 50, "the writers wrote");
     assert_eq!(follower.texts(0), texts(&mut session));
     // The whole server goes and comes back.
     drop(session);
@@ -408,47 +419,55 @@ fn a_position_resumes_with_nothing_twice_and_nothing_missing() {
 fn changes_of_a_table_that_is_used_are_taken_up_or_said() {
     for metadata in ["FULL", "NO_LOG"] {
         let mariadb = MariaDb::with(&[&format!("--binlog-row-metadata={metadata}")]);
-        let mut session = mariadb.create_database("shop", "create table t (id int primary key, a varchar(5), b int, c int)");
+        let mut session =
+            mariadb.create_database("shop", "create table t (id int primary key, a varchar(5), b int, c int)");
         let tables = describe(&mariadb.url("shop"), &["t"]).expect("can be described");
         let tables = vec![tables[0].pruned(|c| c != "c")];
         let mut follower = Follower::resume(mariadb.url("shop"), tables.clone(), Vec::new(), None).expect("starts");
-        session.execute(
+        for sql in [
             "insert into t values (1, 'x', 1, 1); alter table t add column z int default 5;
-             insert into t values (2, 'y', 2, 2, 2);
-             alter table t modify a varchar(300); alter table t add index (b);
+             insert into t values (2, 'y', 2, 2, 2);",
+            "alter table t modify a varchar(300); alter table t add index (b);
              insert into t values (3, repeat('z', 299), 3, 3, 3)",
+        ] {
+            session.execute(sql);
+            // Without names in the binlog, rows between two changes of columns can only be read at once.
+            if metadata == "NO_LOG" {
+                follower.catch_up();
+            }
+        }
+        follower.catch_up();
+        session.execute(
+            "alter table t drop column c, add column early int first; insert into t (id, a, b) values (4, 'q', 4)",
         );
         follower.catch_up();
-        session.execute("alter table t drop column c, add column early int first; insert into t (id, a, b) values (4, 'q', 4)");
-        follower.catch_up();
         assert_eq!(follower.texts(0), session.query("select id, a, b from t order by id"), "{metadata}");
-        let (url, tables, rows, position) = follower.stop();
+        follower.stop();
+        session.execute("set sql_mode = ''; create table kept like t; insert into kept select * from t");
         for (sql, says) in [
             ("alter table t modify b bigint", "column `b` of table `shop.t` was dropped or changed"),
             ("alter table t change b bb int", "column `b` of table `shop.t` was dropped or changed"),
             ("alter table t drop column b", "column `b` of table `shop.t` was dropped or changed"),
             ("alter table t modify a varchar(2)", "column `a` of table `shop.t` was dropped or changed"),
+            (
+                "alter ignore table t add unique (a)",
+                "ALTER IGNORE changed rows of table `shop.t`, which the binlog does not tell",
+            ),
+            (
+                "alter table t drop primary key, add primary key (b, id)",
+                "the primary key of table `shop.t` has changed",
+            ),
             ("rename table t to t2; create table t like t2", "table `shop.t` was dropped or renamed"),
             ("drop table t", "table `shop.t` was dropped or renamed"),
         ] {
-            let mut follower =
-                Follower::resume(url.clone(), tables.clone(), rows.clone(), position.clone()).expect("resumes");
-            session.execute("set sql_mode = '', foreign_key_checks = 0");
-            session.execute("create table if not exists keep like t; insert ignore into keep select * from t");
+            let mut follower = Follower::start(&mariadb, &["t"]);
             session.execute(sql);
             let error = follower.failure();
             assert_eq!(error.what(), says, "{metadata}: {sql}");
             assert!(error.remedy().is_some() && error.who() == driftless::error::Who::Operator);
             follower.stop();
-            // As it was, and the next one begins behind it.
-            session.execute("drop table if exists t, t2; create table t like keep; insert into t select * from keep");
-            return_to(&mut session);
+            session.execute("drop table if exists t, t2; create table t like kept; insert into t select * from kept");
         }
-    }
-
-    /// So that each case meets only its own statement.
-    fn return_to(session: &mut Session) {
-        session.execute("reset master");
     }
 }
 
@@ -457,15 +476,26 @@ fn what_the_binlog_cannot_tell_is_refused() {
     let mariadb = MariaDb::start();
     let mut session = mariadb.create_database("shop", "create table t (id int primary key, n int, at date)");
     let mut cases = vec![
-        ("set session binlog_format = statement; update t set n = 1", "table `shop.t` was changed outside the row format"),
-        ("set session binlog_row_image = minimal; update t set n = 5 where id = 1",
-         "a change of table `shop.t` came without its column `id`"),
-        ("set global log_bin_compress_min_len = 10; set global log_bin_compress = on; insert into t values (3, 3, null)",
-         "the binlog is compressed, which cannot be read yet"),
-        ("set session sql_mode = ''; insert into t values (4, 4, 0)",
-         "column `at` of table `shop.t` holds a date that no calendar has"),
-        ("xa start 'x'; insert into t values (5, 5, null); xa end 'x'; xa prepare 'x'; xa commit 'x'",
-         "an XA transaction changed a table that is followed"),
+        (
+            "set session binlog_format = statement; update t set n = 1",
+            "table `shop.t` was changed outside the row format",
+        ),
+        (
+            "set session binlog_row_image = minimal; update t set n = 5 where id = 1",
+            "a change of table `shop.t` came without its column `id`",
+        ),
+        (
+            "set global log_bin_compress_min_len = 10; set global log_bin_compress = on; insert into t select seq, 7, '2024-01-01' from seq_10_to_90",
+            "the binlog is compressed, which cannot be read yet",
+        ),
+        (
+            "set session sql_mode = ''; insert into t values (4, 4, 0)",
+            "column `at` of table `shop.t` holds a date that no calendar has",
+        ),
+        (
+            "xa start 'x'; insert into t values (5, 5, null); xa end 'x'; xa prepare 'x'; xa commit 'x'",
+            "an XA transaction changed a table that is followed",
+        ),
         ("drop database shop", "database `shop` was dropped"),
     ];
     for (sql, says) in cases.drain(..) {
@@ -487,8 +517,13 @@ fn a_position_that_the_server_has_lost_is_said_plainly() {
     let follower = Follower::start(&mariadb, &["t"]);
     let (url, tables, rows, position) = follower.stop();
     session.execute("insert into t values (1); flush binary logs; insert into t values (2); flush binary logs");
-    let last = session.query("show binary logs").last().and_then(|row| row[0].clone()).expect("a binlog is there");
-    session.execute(&format!("purge binary logs to '{last}'"));
+    // The server keeps a log until its engine has made it durable, and says nothing.
+    support::wait_for("the server to purge", PATIENCE, || {
+        let logs = session.query("show binary logs");
+        let last = logs.last().and_then(|row| row[0].clone()).expect("a binlog is there");
+        session.execute(&format!("purge binary logs to '{last}'"));
+        (session.query("show binary logs").len() == 1).then_some(())
+    });
     let mut follower = Follower::resume(url.clone(), tables.clone(), rows, position).expect("starts");
     let error = follower.failure();
     assert!(error.what().contains("no longer has its binlog after `0-1-"), "{error}");
@@ -517,25 +552,37 @@ fn each_refusal_says_what_and_how_to_lift_it() {
          create table parented (id int primary key, p int, constraint fk2 foreign key (p) references orders (id));
          create table odd (id int primary key, g point, u uuid, k varchar(9) character set cp1251, n int);
          create table odd_key (id uuid primary key);
-         create user poor@localhost identified by 's3cret'; grant select on shop.orders to poor@localhost;
-         create user half@localhost identified by 's3cret'; grant replication slave on *.* to half@localhost;
-         grant select on shop.* to half@localhost;
-         create user fair@localhost identified by 's3cret';
-         grant replication slave, binlog monitor on *.* to fair@localhost; grant select (id) on shop.orders to fair@localhost;",
+         create user poor@'127.0.0.1' identified by 's3cret'; grant select on shop.orders to poor@'127.0.0.1';
+         create user half@'127.0.0.1' identified by 's3cret'; grant replication slave on *.* to half@'127.0.0.1';
+         grant select on shop.* to half@'127.0.0.1';
+         create user fair@'127.0.0.1' identified by 's3cret';
+         grant replication slave, binlog monitor on *.* to fair@'127.0.0.1'; grant select (id) on shop.orders to fair@'127.0.0.1';",
     );
     let (url, port) = (mariadb.url("shop"), mariadb.port());
-    let at = format!("127.0.0.1:{port}");
+    let at = format!("`127.0.0.1:{port}`");
     let user = |name: &str| format!("mysql://{name}:s3cret@127.0.0.1:{port}/shop");
     let one = |tables: &[&str]| said(describe(&url, tables));
-    let pair = |what: &str, hint: &str| (what.replace("AT", &at), hint.to_string());
+    let pair = |what: &str, hint: &str| (what.replace("`AT`", &at), hint.to_string());
 
-    assert_eq!(one(&["ordesr"]), pair("no table `shop.ordesr` at `AT`, or no right to see it", "did you mean `orders`?"));
-    assert_eq!(one(&["keyless"]), pair("table `shop.keyless` has no primary key", "ALTER TABLE `shop`.`keyless` ADD PRIMARY KEY (…)"));
+    assert_eq!(
+        one(&["ordesr"]),
+        pair("no table `shop.ordesr` at `AT`, or no right to see it", "did you mean `orders`?")
+    );
+    assert_eq!(
+        one(&["keyless"]),
+        pair("table `shop.keyless` has no primary key", "ALTER TABLE `shop`.`keyless` ADD PRIMARY KEY (…)")
+    );
     assert_eq!(one(&["old"]).0, "table `shop.old` has engine MyISAM, which has no consistent snapshot");
     assert_eq!(one(&["versioned"]).0, "`shop.versioned` is a system versioned, which a binlog does not hold");
     assert_eq!(one(&["seen"]).0, "`shop.seen` is a view, which a binlog does not hold");
-    assert_eq!(one(&["child"]).0, "foreign key `fk` of table `shop.child` has ON DELETE CASCADE, whose changes no binlog holds");
-    assert_eq!(one(&["odd_key"]).0, "column `id` of table `shop.odd_key` has type `uuid`, and is part of its primary key");
+    assert_eq!(
+        one(&["child"]).0,
+        "foreign key `fk` of table `shop.child` has ON DELETE CASCADE, whose changes no binlog holds"
+    );
+    assert_eq!(
+        one(&["odd_key"]).0,
+        "column `id` of table `shop.odd_key` has type `uuid`, and is part of its primary key"
+    );
     let held = |table: &Table| table.schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
     let tables = describe(&url, &["odd", "parented"]).expect("described");
     assert_eq!(held(&tables[0]), ["id", "n"]);
@@ -544,7 +591,10 @@ fn each_refusal_says_what_and_how_to_lift_it() {
     let refused = |url: &str| said(describe(url, &["orders"]));
     assert_eq!(
         refused(&format!("mysql://poor:wrong-s3cret@127.0.0.1:{port}/shop")),
-        pair("wrong password or unknown account `poor` at `AT`", "set MYSQL_PWD, or the account in `url` of source `shop`")
+        pair(
+            "wrong password or unknown account `poor` at `AT`",
+            "set MYSQL_PWD, or the account in `url` of source `shop`"
+        )
     );
     assert_eq!(refused(&mariadb.url("shpo")).0, pair("no database `shpo` at `AT`", "").0);
     assert_eq!(refused(&mariadb.url("")).0, "`url` of source `shop` names no database");
@@ -552,16 +602,20 @@ fn each_refusal_says_what_and_how_to_lift_it() {
     assert_eq!(
         refused(&user("poor")),
         pair(
-            "account `poor@localhost` at `AT` lacks the right REPLICATION SLAVE",
-            "GRANT REPLICATION SLAVE ON *.* TO 'poor'@'localhost'"
+            "account `poor@127.0.0.1` at `AT` lacks the right REPLICATION SLAVE",
+            "GRANT REPLICATION SLAVE ON *.* TO 'poor'@'127.0.0.1'"
         )
     );
-    assert_eq!(refused(&user("half")).1, "GRANT BINLOG MONITOR ON *.* TO 'half'@'localhost'");
+    assert_eq!(refused(&user("half")).1, "GRANT BINLOG MONITOR ON *.* TO 'half'@'127.0.0.1'");
 
     for (setting, what, hint) in [
         ("binlog_format = 'MIXED'", "writes its binlog by MIXED, not by row", "SET GLOBAL binlog_format = ROW"),
         ("binlog_row_image = 'MINIMAL'", "writes MINIMAL row images, not FULL", "SET GLOBAL binlog_row_image = FULL"),
-        ("log_bin_compress = 1", "compresses its binlog, which cannot be read yet", "SET GLOBAL log_bin_compress = OFF"),
+        (
+            "log_bin_compress = 1",
+            "compresses its binlog, which cannot be read yet",
+            "SET GLOBAL log_bin_compress = OFF",
+        ),
     ] {
         session.execute(&format!("set global {setting}"));
         assert_eq!(refused(&url), pair(&format!("`AT` {what}"), hint));
@@ -575,5 +629,7 @@ fn each_refusal_says_what_and_how_to_lift_it() {
     assert!(refused(&silent.url("shop")).0.ends_with("writes no binlog"));
     let filtered = MariaDb::with(&["--binlog-ignore-db=shop"]);
     filtered.create_database("shop", "create table orders (id int primary key)");
-    assert!(refused(&filtered.url("shop")).0.ends_with("keeps database `shop` out of its binlog by `binlog_ignore_db`"));
+    assert!(
+        refused(&filtered.url("shop")).0.ends_with("keeps database `shop` out of its binlog by `binlog_ignore_db`")
+    );
 }

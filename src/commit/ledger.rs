@@ -41,6 +41,11 @@ impl Ledger {
         Ledger { under_way: None, published, acknowledged: None }
     }
 
+    /// The newest Moment that the catalog shows.
+    pub fn newest(&self) -> Option<Moment> {
+        self.published
+    }
+
     /// Begins `moment`. One that was minted and never staged is forgotten: its staging failed.
     pub fn mint(&mut self, moment: Moment) -> Result<()> {
         if let Some(UnderWay::Staged(staged)) = self.under_way {

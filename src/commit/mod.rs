@@ -104,11 +104,15 @@ pub trait Sink: Send {
     /// What target `t` shows; `None` before its first publication.
     fn published(&self, t: usize) -> Option<&Published>;
 
+    /// The newest Moment that was ever published here, by any target: only later ones may be staged, also
+    /// where a state that was lost would begin to count anew.
+    fn newest(&self) -> Option<Moment>;
+
     /// The rows that target `t` shows, in its present schema: what a restart levels its models against.
     /// Empty where the schema has changed since: the next publication replaces everything.
     fn content(&mut self, t: usize) -> Result<Vec<Delta>>;
 
-    /// Writes the files of a publication, durably, so that nobody sees them.
+    /// Writes the files of a publication, durably, so that nobody sees them. Names each target at most once.
     fn stage(&mut self, publication: &Publication) -> Result<Staged>;
 
     /// Shows what was staged last, over all its tables at once, or fails and shows nothing. May be called

@@ -10,6 +10,7 @@ use super::pending::Pending;
 use super::publisher::{Done, Job, Publisher};
 use super::status::{ModelStatus, Phase, Status};
 use super::step::{Due, Heard, Step};
+use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::row::{Cut, Delta, Moment, Position, Table};
@@ -81,6 +82,21 @@ struct Engine {
     _door: Door,
 }
 
+/// Opens the tables and reads what each shows, by number of the model; on a thread that may wait for files.
+async fn open_sink(
+    mut sink: Box<dyn Sink>,
+    oracle: Arc<Oracle>,
+    left: Option<Staged>,
+) -> Result<(Box<dyn Sink>, Vec<(usize, Vec<Delta>)>)> {
+    let open = move || {
+        sink.open(&oracle.targets(), left.as_ref())?;
+        let published = (0..oracle.models()).filter_map(|m| oracle.target_of(m).map(|target| (m, target)));
+        let shown = published.map(|(m, target)| sink.content(target).map(|rows| (m, rows))).collect::<Result<_>>()?;
+        Ok((sink, shown))
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|e| Error::bug("opening the tables has failed").because(e))?
+}
+
 struct SourceState {
     name: String,
     tail: Option<Tail>,
@@ -100,9 +116,8 @@ impl Engine {
         let Start { kept, cut, moment, stale } = Start::decide(&assembly, &sources, last.as_ref());
         let ids: Vec<u32> = kept.iter().map(|k| k.id).collect();
         let oracle = Arc::new(Oracle::new(&assembly, &ids, config));
-        let mut sink = iceberg_sink(config)?;
         let left = last.as_ref().map(staged).transpose()?.flatten();
-        sink.open(&oracle.targets(), left.as_ref())?;
+        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left).await?;
         if !stale.is_empty() || last.as_ref().is_none_or(|last| last.staged.is_some()) {
             // The checkpoint forgets the tables before their rows go.
             let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
@@ -122,11 +137,8 @@ impl Engine {
             flow.feed(moment, number, rows.collect::<Result<Vec<Delta>>>()?);
         }
         let mut pending = Pending::new(&assembly.models);
-        for (number, model) in assembly.models.iter().enumerate() {
-            if let Some(target) = oracle.target_of(number) {
-                let shown = sink.content(target).map_err(|e| e.doing(format!("read the table of `{}`", model.name)))?;
-                pending.level(number, shown);
-            }
+        for (number, rows) in shown {
+            pending.level(number, rows);
         }
 
         let shows = |number: usize| Some((&*sink).published(oracle.target_of(number)?)?.into());

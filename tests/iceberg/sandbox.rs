@@ -142,12 +142,14 @@ impl Sandbox {
         readers.ask(request).expect("describes")
     }
 
-    /// Every file of a table's folder.
+    /// Every file of a table's folder, sorted.
     pub fn files(&self, t: usize) -> Vec<String> {
         let folder = self.folder.path().join("warehouse").join(&self.targets[t].namespace).join(&self.targets[t].table);
         let list = |part: &str| std::fs::read_dir(folder.join(part)).expect("a folder");
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("a file").path().display().to_string();
-        ["data", "metadata"].iter().flat_map(|part| list(part)).map(name).collect()
+        let mut files: Vec<String> = ["data", "metadata"].iter().flat_map(|part| list(part)).map(name).collect();
+        files.sort();
+        files
     }
 }
 

@@ -278,7 +278,7 @@ fn bound_bytes(datum: Datum, upper: bool) -> Option<Vec<u8>> {
         Datum::Uuid(v) => v.to_vec(),
         Datum::Text(v) => match v.char_indices().nth(BOUND_CHARS) {
             None => v.into_bytes(),
-            Some((end, _)) if !upper => v[..end].as_bytes().to_vec(),
+            Some((end, _)) if !upper => v.as_bytes()[..end].to_vec(),
             Some((end, _)) => above_text(&v[..end])?.into_bytes(),
         },
         Datum::Bytes(v) if v.len() <= BOUND_CHARS => v,

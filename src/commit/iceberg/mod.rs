@@ -31,10 +31,14 @@ use stage::{Attempt, Next};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 use store::Store;
 use table::Table;
 
+/// So many tables are staged at a time: most of it is waiting for the disk.
+const STAGERS: usize = 8;
 /// Expired files are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -110,17 +114,37 @@ impl Iceberg {
     fn write(&mut self, publication: &Publication, name: &str) -> Result<(Staged, Vec<(usize, Next)>)> {
         let attempt =
             Attempt { pipeline: &self.settings.pipeline, moment: publication.moment, cut: publication.cut, name };
+        let mut tables: Vec<Option<&mut Table>> = self.tables.iter_mut().map(Some).collect();
+        let work = publication
+            .changes
+            .iter()
+            .map(|(t, deltas)| (*t, tables[*t].take().expect("a publication names each target at most once"), deltas));
+        let work = Mutex::new(work.collect::<Vec<_>>().into_iter());
+        let store = &self.store;
+        let done = Mutex::new(Vec::new());
+        let take = || work.lock().expect("no stager panics").next();
+        let stage = || {
+            while let Some((t, table, deltas)) = take() {
+                let staged = stage::stage(store, table, &attempt, deltas)
+                    .doing(format!("stage Moment {} of model `{}`", attempt.moment, table.target.model));
+                world::crash_point("stage.files");
+                done.lock().expect("no stager panics").push((t, staged));
+            }
+        };
+        thread::scope(|scope| {
+            let stagers = publication.changes.len().min(STAGERS);
+            (1..stagers).for_each(|_| drop(scope.spawn(stage)));
+            stage();
+        });
+        let mut done = done.into_inner().expect("no stager panics");
+        done.sort_by_key(|(t, _)| *t);
         let mut staged = Staged { moment: publication.moment, cut: publication.cut.clone(), tables: Vec::new() };
         let mut next = Vec::new();
-        for (t, deltas) in &publication.changes {
-            let table = &mut self.tables[*t];
-            let done = stage::stage(&self.store, table, &attempt, deltas)
-                .doing(format!("stage Moment {} of model `{}`", publication.moment, table.target.model))?;
-            if let Some((staged_table, next_table)) = done {
+        for (t, table) in done {
+            if let Some((staged_table, next_table)) = table? {
                 staged.tables.push(staged_table);
-                next.push((*t, next_table));
+                next.push((t, next_table));
             }
-            world::crash_point("stage.files");
         }
         Ok((staged, next))
     }
@@ -151,6 +175,10 @@ impl Sink for Iceberg {
 
     fn published(&self, t: usize) -> Option<&Published> {
         self.tables[t].published.as_ref()
+    }
+
+    fn newest(&self) -> Option<Moment> {
+        self.ledger.newest()
     }
 
     fn content(&mut self, t: usize) -> Result<Vec<Delta>> {
@@ -202,13 +230,17 @@ impl Iceberg {
 }
 
 /// What a table shows, read from catalog and files alone: its head's saying, its rows in `schema`, and the
-/// location of its metadata. `None` where there is no table, or nothing was published to it yet.
+/// location of its metadata. `None` where there is no table, or nothing was published to it yet. Takes no
+/// lock: it may be called while a daemon publishes.
 pub fn read_published(
     catalog: &Path,
     namespace: &str,
     table: &str,
     schema: &SchemaRef,
 ) -> Result<Option<(Published, Vec<Delta>, String)>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
     let Some(location) = Catalog::open_to_read(catalog)?.location(namespace, table)? else { return Ok(None) };
     let read = table::read(&Store::new()?, &location, schema).doing(format!("read table `{namespace}.{table}`"))?;
     Ok(read.map(|(published, rows)| (published, rows, location)))
@@ -216,6 +248,9 @@ pub fn read_published(
 
 /// What a table's head says of itself, without its rows. `None` where there is no catalog or table yet.
 pub fn published(catalog: &Path, namespace: &str, table: &str) -> Result<Option<Published>> {
+    if !catalog.exists() {
+        return Ok(None);
+    }
     if !catalog.exists() {
         return Ok(None);
     }

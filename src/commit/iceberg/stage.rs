@@ -22,8 +22,9 @@ use iceberg::spec::DataFile;
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Up to so many live rows, a file that loses a row is written anew instead of getting a delete file.
-const SMALL_TABLE_ROWS: u64 = 50_000;
+/// Up to so many live rows, a file that loses a row is written anew instead of getting a delete file. With
+/// 10,000 rows that costs about half as much again as a delete file does, with 50,000 five times as much.
+const SMALL_TABLE_ROWS: u64 = 10_000;
 const SMALL_FILE_BYTES: u64 = 8 << 20;
 const SMALL_FILES_MAX: usize = 16;
 
@@ -63,20 +64,19 @@ pub fn stage(
     }
     let (inserts, deletions) = net(deltas);
     let (rows, mut fingerprint) = if table.outdated { Default::default() } else { (table.rows, table.fingerprint) };
-    let left = find(store, table, &deletions)?;
+    let mut left = find(store, table, &deletions)?;
     let mut dead: BTreeMap<u32, RoaringBitmap> = BTreeMap::new();
     for (_, place) in &left {
         let file = &table.files[&place.file];
         dead.entry(place.file).or_insert_with(|| file.dead.clone()).insert(place.position);
     }
 
-    let rewritten = if table.outdated { BTreeSet::new() } else { choose(table, &dead, inserts.len()) };
-    let (mut born, moved) = (inserts, rewritten.iter().copied());
-    let mut left = left;
+    let rewritten = if table.outdated { BTreeSet::new() } else { choose(table, &dead, !inserts.is_empty()) };
+    let mut born = inserts;
     left.retain(|(_, place)| !rewritten.contains(&place.file));
-    for number in moved {
-        let gone = dead.remove(&number);
-        table.scan_file(store, number, |place, row| {
+    for number in &rewritten {
+        let gone = dead.remove(number);
+        table.scan_file(store, *number, |place, row| {
             left.push((Fingerprint::of(&row), place));
             if !gone.as_ref().is_some_and(|g| g.contains(place.position)) {
                 born.push(row);
@@ -200,14 +200,14 @@ fn find(store: &Store, table: &mut Table, deletions: &[(&Row, usize)]) -> Result
                 "model `{}` takes away a row that its table does not have",
                 table.target.model
             ))
-            .hint("restart with `--rebuild`-ed state, and report this: state and table have come apart"));
+            .hint("start again, which levels the table against the state, and report this: the two have come apart"));
         }
     }
     Ok(places)
 }
 
 /// The files whose live rows are written anew, together with the insertions.
-fn choose(table: &Table, dead: &BTreeMap<u32, RoaringBitmap>, inserts: usize) -> BTreeSet<u32> {
+fn choose(table: &Table, dead: &BTreeMap<u32, RoaringBitmap>, inserts: bool) -> BTreeSet<u32> {
     let small_table = table.rows <= SMALL_TABLE_ROWS;
     let mut chosen = BTreeSet::new();
     for (number, dead) in dead {
@@ -216,14 +216,23 @@ fn choose(table: &Table, dead: &BTreeMap<u32, RoaringBitmap>, inserts: usize) ->
             chosen.insert(*number);
         }
     }
-    let small = |(number, file): (&u32, &LiveFile)| {
-        let kept = !chosen.contains(number) && file.entry.file.file_size_in_bytes() < SMALL_FILE_BYTES;
-        kept.then_some(*number)
-    };
-    let small: Vec<u32> = table.files.iter().filter_map(small).collect();
-    let new = usize::from(inserts > 0 || !chosen.is_empty());
+    let bytes = |file: &LiveFile| file.entry.file.file_size_in_bytes();
+    let small = table.files.iter().filter(|(number, file)| !chosen.contains(number) && bytes(file) < SMALL_FILE_BYTES);
+    let mut small: Vec<(u64, u32)> = small.map(|(number, file)| (bytes(file), *number)).collect();
+    let new = usize::from(inserts || !chosen.is_empty());
     if small.len() + new > SMALL_FILES_MAX {
-        chosen.extend(small);
+        // Only what is no larger than all before it together: so a row is written anew as often as its
+        // file can double, and not each time.
+        small.sort_unstable();
+        let fewest = small.len() + new + 1 - SMALL_FILES_MAX;
+        let mut merged = 0;
+        for (i, (bytes, number)) in small.into_iter().enumerate() {
+            if i >= fewest && bytes > merged {
+                break;
+            }
+            merged += bytes;
+            chosen.insert(number);
+        }
     }
     chosen
 }

@@ -50,6 +50,11 @@ pub(super) async fn check_server(conn: &mut Conn, server: &Server) -> Result<()>
     if compress != 0 {
         return refuse("compresses its binlog, which cannot be read yet", "SET GLOBAL log_bin_compress = OFF");
     }
+    let metadata: Option<String> = conn.query_first("SELECT @@global.binlog_row_metadata").await.map_err(fault)?;
+    if metadata.is_some_and(|m| m != "FULL") {
+        let hint = "SET GLOBAL binlog_row_metadata = FULL";
+        tracing::warn!(server = address, hint, "no column names in the binlog: an ALTER TABLE may stop the source");
+    }
     let grants: Vec<String> = conn.query("SHOW GRANTS").await.map_err(fault)?;
     let granted = |right: &str| {
         let global = grants.iter().filter(|g| g.contains(" ON *.* "));

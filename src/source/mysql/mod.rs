@@ -87,23 +87,26 @@ impl MySql {
         server.close(conn).await;
 
         let (acknowledged, mut stopped) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            let work = async {
-                if let Some(conn) = snapshot {
-                    if let Err(end) = copy::copy(&server, conn, &followed, &outlet).await {
-                        return end.tell(&outlet).await;
-                    }
-                    let position = Position::Gtid(position.clone());
-                    if outlet.send(Event::CopyDone { position }).await.is_err() {
-                        return;
-                    }
+        let stream = stream::Stream::new(server.clone(), server_id, followed, position.clone(), outlet.clone());
+        let thread = stream.thread();
+        let ours = server.clone();
+        let work = async move {
+            if let Some(conn) = snapshot {
+                if let Err(end) = copy::copy(&ours, conn, stream.followed(), &outlet).await {
+                    return end.tell(&outlet).await;
                 }
-                stream::Stream::new(server, server_id, followed, position, outlet.clone()).run().await;
-            };
+                if outlet.send(Event::CopyDone { position: Position::Gtid(position) }).await.is_err() {
+                    return;
+                }
+            }
+            stream.run().await;
+        };
+        let task = tokio::spawn(async move {
             // A MariaDB server keeps no place for its readers, so what is acknowledged concerns nobody
             // there; only the channel's end matters: then the reading stops, wherever it stands.
             let gone = async { while stopped.changed().await.is_ok() {} };
             tokio::select! { () = gone => {}, () = work => {} }
+            thread.hang_up(&server).await;
         });
         Ok(Tail::new(acknowledged, task))
     }

@@ -210,10 +210,10 @@ fn tokens(sql: &str) -> Vec<Token> {
         rest = if rest.starts_with("/*!") || rest.starts_with("/*M!") {
             let text = &rest[rest.find('!').expect("just seen") + 1..];
             text.trim_start_matches(|c: char| c.is_ascii_digit())
-        } else if rest.starts_with("*/") {
-            &rest[2..]
-        } else if rest.starts_with("/*") {
-            rest[2..].find("*/").map_or("", |end| &rest[2 + end + 2..])
+        } else if let Some(after) = rest.strip_prefix("*/") {
+            after
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, after)| after)
         } else if c == '#' || rest.starts_with("-- ") || rest.starts_with("--\n") {
             rest.find('\n').map_or("", |end| &rest[end + 1..])
         } else if c == '\'' {

@@ -19,11 +19,13 @@ use super::{End, Event, Outlet};
 use crate::error::{Doing, Error, Result, Who};
 use crate::row::{Gtid, Position};
 use futures::{FutureExt, StreamExt};
-use mysql_async::binlog::EventFlags;
 use mysql_async::binlog::events::Event as Raw;
+use mysql_async::binlog::{BinlogChecksumAlg, EventFlags};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How often a server with nothing to say shows that it lives.
@@ -51,11 +53,41 @@ pub(super) struct Stream {
     position: Gtid,
     /// Groups that have ended since the outlet last heard of a position.
     untold: usize,
+    thread: Thread,
+}
+
+/// The server's thread that sends us its binlog; 0 while there is none.
+#[derive(Clone, Default)]
+pub(super) struct Thread(Arc<AtomicU32>);
+
+impl Thread {
+    /// Ends it for a stream that was dropped while it followed. By itself the server would notice at its
+    /// next heartbeats, and hold its oldest binlogs until then.
+    pub(super) async fn hang_up(self, server: &Server) {
+        let id = self.0.load(Ordering::Relaxed);
+        if id == 0 {
+            return;
+        }
+        // A server that cannot be reached has hung up already; so has one that does not know the thread.
+        if let Ok(mut conn) = server.connect().await {
+            let _ = conn.query_drop(format!("KILL CONNECTION {id}")).await;
+            server.close(conn).await;
+        }
+    }
 }
 
 impl Stream {
     pub(super) fn new(server: Server, server_id: u32, followed: Followed, position: Gtid, outlet: Outlet) -> Stream {
-        Stream { server, server_id, followed, assembly: Assembly::default(), outlet, position, untold: 0 }
+        let (assembly, thread) = (Assembly::default(), Thread::default());
+        Stream { server, server_id, followed, assembly, outlet, position, untold: 0, thread }
+    }
+
+    pub(super) fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    pub(super) fn thread(&self) -> Thread {
+        self.thread.clone()
     }
 
     pub(super) async fn run(mut self) {
@@ -66,6 +98,7 @@ impl Stream {
                 Ok(end) => end,
                 Err(_) => End::Failed(Error::corrupt("the binlog client gave up on an event")),
             };
+            self.thread.0.store(0, Ordering::Relaxed);
             let error = match end {
                 End::Closed => return,
                 End::Failed(error) => error,
@@ -135,6 +168,7 @@ impl Stream {
             self.position
         );
         conn.query_drop(session).await.map_err(|fault| self.explain(fault))?;
+        self.thread.0.store(conn.id(), Ordering::Relaxed);
         conn.get_binlog_stream(BinlogStreamRequest::new(self.server_id)).await.map_err(|fault| self.explain(fault))
     }
 
@@ -211,9 +245,12 @@ const ROTATE: u8 = 4;
 
 /// The client strips checksums and does not look at them.
 fn check_sum(raw: &Raw) -> Result<()> {
-    let Ok(Some(algorithm)) = raw.footer().get_checksum_alg() else { return Ok(()) };
-    let Some(told) = raw.checksum() else { return Ok(()) };
-    if raw.calc_checksum(algorithm) != u32::from_le_bytes(told) {
+    // Without checksums the format description keeps room for one all the same, with nothing in it.
+    let crc32 = BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32;
+    let Some(told) = raw.checksum().filter(|_| raw.footer().get_checksum_alg() == Ok(Some(crc32))) else {
+        return Ok(());
+    };
+    if raw.calc_checksum(crc32) != u32::from_le_bytes(told) {
         let kind = raw.header().event_type_raw();
         return Err(Error::corrupt(format!("an event of type {kind} in the binlog does not match its checksum"))
             .hint("mariadb-binlog --verify-binlog-checksum"));
