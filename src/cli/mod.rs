@@ -4,7 +4,7 @@
 //! was said, 2 a call that was not understood.
 
 mod compile;
-mod demo;
+pub mod demo;
 mod list;
 mod plan;
 mod report;
@@ -89,7 +89,9 @@ pub fn main() -> ExitCode {
     };
     // Two TLS providers are in the tree; every client takes the one chosen here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    report::start_logging(&cli.shared.log_level);
+    // Log lines would tear the demo's live table apart, unless somebody asks for them.
+    let quiet = matches!(cli.verb, Verb::Demo(_)) && cli.shared.log_level == "info";
+    report::start_logging(if quiet { "warn" } else { &cli.shared.log_level });
     let shared = &cli.shared;
     let result = match &cli.verb {
         Verb::Run(run) => run.run(shared),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row, Value};
 
-use super::keeper::{Keeper, as_user, directory, free_port, from_template, run};
+use super::keeper::{Keeper, as_user, directory, free_port, from_template, keep, run};
 use super::wait_for;
 
 /// What a source needs (rows, all columns, their names), then what makes a private server small and quick.
@@ -74,7 +74,7 @@ impl MariaDb {
         command.push(SMALL_LOG.into());
         command.extend(SETTINGS.iter().chain(options).map(|option| option.to_string()));
         let command = as_user("mysql", &dir, command);
-        let mut mariadb = MariaDb { keeper: Keeper::start(&dir, "KILL", &command), port, dir };
+        let mut mariadb = MariaDb { keeper: keep(&dir, "KILL", &command), port, dir };
         mariadb.ready().then_some(mariadb)
     }
 
@@ -126,13 +126,13 @@ impl MariaDb {
 
     /// Stops the server in order; [`MariaDb::start_again`] on the same port.
     pub fn stop(&mut self) {
-        self.keeper.end("TERM");
+        self.keeper.end("TERM").expect("the server ends");
     }
     pub fn crash(&mut self) {
-        self.keeper.end("KILL");
+        self.keeper.end("KILL").expect("the server ends");
     }
     pub fn start_again(&mut self) {
-        self.keeper.start_again();
+        self.keeper.start_again().expect("the server starts again");
         assert!(self.ready(), "mariadbd does not start again:\n{}", self.log());
     }
 }

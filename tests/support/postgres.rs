@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::keeper::{Keeper, as_user, directory, free_port, from_template, run};
+use super::keeper::{Keeper, as_user, directory, free_port, from_template, keep, run};
 use super::wait_for;
 
 pub const GUARDED_ROLE: &str = "guarded";
@@ -92,7 +92,7 @@ impl Postgres {
         ];
         let command = as_user("postgres", &dir, command.map(String::from).into());
         // SIGQUIT: leave at once, children included, without a last checkpoint.
-        let mut postgres = Postgres { keeper: Keeper::start(&dir, "QUIT", &command), port, dir };
+        let mut postgres = Postgres { keeper: keep(&dir, "QUIT", &command), port, dir };
         if !postgres.ready() {
             return None;
         }
@@ -155,14 +155,14 @@ impl Postgres {
 
     /// Stops the server in order, with its last checkpoint; [`Postgres::start_again`] on the same port.
     pub fn stop(&mut self) {
-        self.keeper.end("INT");
+        self.keeper.end("INT").expect("the server ends");
     }
     /// Ends the server as a crash does: it has to recover from its log.
     pub fn crash(&mut self) {
-        self.keeper.end("QUIT");
+        self.keeper.end("QUIT").expect("the server ends");
     }
     pub fn start_again(&mut self) {
-        self.keeper.start_again();
+        self.keeper.start_again().expect("the server starts again");
         assert!(self.ready(), "postgres does not start again:\n{}", self.log());
     }
 }
