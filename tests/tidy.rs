@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("commit", &["row"]),
     ("serve", &["plan", "row", "state"]),
     ("daemon", &["row", "source", "project", "plan", "state", "flow", "commit"]),
-    ("cli", &["daemon", "project", "plan"]),
+    ("cli", &["daemon", "project", "plan", "row"]),
 ];
 
 /// Each outside crate and the only place that may name it.

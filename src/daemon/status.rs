@@ -87,6 +87,11 @@ pub fn read(config: &Config, models: &[&Model]) -> Result<Status> {
     Ok(status)
 }
 
+/// Where the current metadata of a model's table lies.
+pub fn metadata(config: &Config, model: &Model) -> Result<Option<String>> {
+    iceberg::metadata_location(&config.catalog(), &model.relation.schema, &model.relation.identifier)
+}
+
 fn left(config: &Config, models: &[&Model]) -> Result<Status> {
     let mut status = Status {
         pipeline: config.pipeline.clone(),

@@ -98,7 +98,9 @@ impl Server {
         let mut command = Command::new(&self.client[0]);
         command.args(&self.client[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Settings of who runs us are for other servers than ours; a Ctrl-C is for us to act on.
-        ["PGOPTIONS", "PGSERVICE", "PGPASSWORD", "PGSSLMODE", "MYSQL_PWD"].iter().for_each(|name| drop(command.env_remove(name)));
+        for name in ["PGOPTIONS", "PGSERVICE", "PGPASSWORD", "PGSSLMODE", "MYSQL_PWD"] {
+            command.env_remove(name);
+        }
         command.process_group(0);
         command
     }
