@@ -75,8 +75,7 @@ impl Lowering<'_> {
         let TableReference::Full { catalog, schema, table } = &scan.table_name else {
             return Err(Refusal::new(format!("`{}` is not a full name", scan.table_name), "use ref() or source()"));
         };
-        let relation =
-            Relation { database: catalog.to_string(), schema: schema.to_string(), name: table.to_string() };
+        let relation = Relation { database: catalog.to_string(), schema: schema.to_string(), name: table.to_string() };
         let all = || (0..scan.source.schema().fields().len()).collect();
         let columns = scan.projection.clone().unwrap_or_else(all);
         let op = match self.numbers.get(&relation) {
@@ -125,8 +124,7 @@ impl Lowering<'_> {
             text = vec![format!("{} where {}", text.join(", "), listed(&conjuncts, " and "))];
         }
         let bound = nullable(bound.as_arrow());
-        let program =
-            Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
+        let program = Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
         Ok(Node { op: Op::Map { input: Box::new(input), program }, schema })
     }
 
@@ -309,8 +307,10 @@ impl Lowering<'_> {
                 Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["recursive"])
             }
-            LogicalPlan::Unnest(_) => Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
-                .at_words(self.sql, &["unnest"]),
+            LogicalPlan::Unnest(_) => {
+                Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
+                    .at_words(self.sql, &["unnest"])
+            }
             LogicalPlan::Distinct(_) => self.distinct_on(),
             other => {
                 let name = other.display().to_string();
