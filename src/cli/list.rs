@@ -31,9 +31,10 @@ impl List {
                 Output::Name => println!("{}", model.name),
                 Output::Path => println!("{}", model.path.display()),
                 Output::Json => {
-                    let sources = model.depends_on_sources.iter().map(|s| {
-                        project.source(s).map(|table| table.unique_id.clone()).unwrap_or_default()
-                    });
+                    let sources = model
+                        .depends_on_sources
+                        .iter()
+                        .map(|s| project.source(s).map(|table| table.unique_id.clone()).unwrap_or_default());
                     let nodes: Vec<String> = model.depends_on_models.iter().cloned().chain(sources).collect();
                     let line = serde_json::json!({
                         "name": model.name,

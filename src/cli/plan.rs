@@ -32,7 +32,8 @@ pub fn run(shared: &Shared) -> Result<Outcome> {
                 println!("{line}");
             }
             (Err(error), true) => {
-                let line = serde_json::json!({"model": planned.name, "mode": "refused", "refusal": report::as_json(error)});
+                let line =
+                    serde_json::json!({"model": planned.name, "mode": "refused", "refusal": report::as_json(error)});
                 println!("{line}");
             }
         }

@@ -21,9 +21,8 @@ pub fn error(error: &Error, json: bool) {
 }
 
 pub fn as_json(error: &Error) -> serde_json::Value {
-    let place = error.place().map(|place| {
-        serde_json::json!({"file": place.file, "line": place.line, "column": place.column})
-    });
+    let place =
+        error.place().map(|place| serde_json::json!({"file": place.file, "line": place.line, "column": place.column}));
     serde_json::json!({
         "error": error.what(),
         "doing": error.steps(),

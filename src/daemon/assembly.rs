@@ -79,7 +79,11 @@ impl Assembly {
     }
 
     /// The same against the tables as a checkpoint knows them, connected to nothing.
-    pub fn kept(project: &Project, selected: &[&Model], checkpoint: &Checkpoint) -> Result<(Assembly, Vec<PlannedModel>)> {
+    pub fn kept(
+        project: &Project,
+        selected: &[&Model],
+        checkpoint: &Checkpoint,
+    ) -> Result<(Assembly, Vec<PlannedModel>)> {
         let (wanted, mut described) = (wanted(project, selected), Vec::new());
         for (source, tables) in &wanted {
             for name in tables.keys() {
@@ -132,7 +136,8 @@ impl Assembly {
 
         let (pruned, compiled) = planner.finish();
         let tables = tables.into_iter().zip(pruned);
-        let tables = tables.map(|((source, relation, described), table)| AssembledTable { source, relation, described, table });
+        let tables =
+            tables.map(|((source, relation, described), table)| AssembledTable { source, relation, described, table });
         Ok((Assembly { tables: tables.collect(), compiled, models, home }, planned))
     }
 }
@@ -172,12 +177,8 @@ fn source(name: &str, config: &Config) -> Result<Box<dyn Source>> {
     Ok(match source {
         SourceConfig::Postgres(url) => {
             let slot = identifier(&format!("driftless_{}_{name}", config.pipeline));
-            let settings = postgres::Settings {
-                url: url.clone(),
-                name: name.to_string(),
-                publication: slot.clone(),
-                slot,
-            };
+            let settings =
+                postgres::Settings { url: url.clone(), name: name.to_string(), publication: slot.clone(), slot };
             Box::new(postgres::Postgres::new(settings)?)
         }
         SourceConfig::MySql(url) => Box::new(mysql::MySql::new(mysql::Settings {
@@ -232,11 +233,7 @@ fn refused(model: &Model, refusal: Refusal) -> Error {
 }
 
 fn relation(relation: &crate::project::Relation) -> Relation {
-    Relation {
-        database: relation.database.clone(),
-        schema: relation.schema.clone(),
-        name: relation.identifier.clone(),
-    }
+    Relation { database: relation.database.clone(), schema: relation.schema.clone(), name: relation.identifier.clone() }
 }
 
 fn target(model: &Model, schema: SchemaRef) -> Target {

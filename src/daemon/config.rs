@@ -60,8 +60,9 @@ impl Config {
         let file = project.dir.join(FILE);
         if !file.exists() {
             let message = format!("no `{FILE}` beside dbt_project.yml in `{}`", project.dir.display());
-            return Err(Error::operator(message)
-                .hint("write one that says where each dbt source lives: `sources: {shop: {postgres: \"postgresql://…\"}}`"));
+            return Err(Error::operator(message).hint(
+                "write one that says where each dbt source lives: `sources: {shop: {postgres: \"postgresql://…\"}}`",
+            ));
         }
         let written: Written = project.config_file(&file)?;
         let wrong = |message: String, hint: &str| Error::operator(message).at(Place::file(FILE)).hint(hint);
@@ -91,7 +92,10 @@ impl Config {
         };
         let workers = written.workers.unwrap_or(1);
         if workers == 0 || workers > 64 {
-            return Err(wrong(format!("`workers: {workers}` is not between 1 and 64"), "leave it out: 1 is the default"));
+            return Err(wrong(
+                format!("`workers: {workers}` is not between 1 and 64"),
+                "leave it out: 1 is the default",
+            ));
         }
         let pipeline = written.pipeline.unwrap_or_else(|| project.name.clone());
         Ok(Config { sources, state, warehouse, commit_every, workers, pipeline })

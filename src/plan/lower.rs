@@ -128,8 +128,7 @@ impl Lowering<'_> {
             text = vec![format!("{} where {}", text.join(", "), listed(&conjuncts, " and "))];
         }
         let bound = nullable(bound.as_arrow());
-        let program =
-            Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
+        let program = Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
         Ok(Node { op: Op::Map { input: Box::new(input), program }, schema })
     }
 
@@ -312,8 +311,10 @@ impl Lowering<'_> {
                 Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["recursive"])
             }
-            LogicalPlan::Unnest(_) => Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
-                .at_words(self.sql, &["unnest"]),
+            LogicalPlan::Unnest(_) => {
+                Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
+                    .at_words(self.sql, &["unnest"])
+            }
             LogicalPlan::Distinct(_) => self.distinct_on(),
             other => {
                 let name = other.display().to_string();

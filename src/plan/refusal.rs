@@ -152,9 +152,9 @@ fn find_words(sql: &str, words: &[&str]) -> Option<(usize, usize, usize)> {
         Token::Word(word) => word.value.clone(),
         other => other.to_string(),
     };
-    let at = tokens
-        .windows(words.len())
-        .position(|window| window.iter().zip(words).all(|((token, _, _), word)| value(token).eq_ignore_ascii_case(word)))?;
+    let at = tokens.windows(words.len()).position(|window| {
+        window.iter().zip(words).all(|((token, _, _), word)| value(token).eq_ignore_ascii_case(word))
+    })?;
     let (_, line, column) = tokens[at];
     let (last, last_line, last_column) = &tokens[at + words.len() - 1];
     let end = last_column + last.to_string().chars().count();

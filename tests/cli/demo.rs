@@ -43,7 +43,9 @@ fn a_demo_on_real_servers_verifies_and_leaves_only_its_tables() {
     assert!(demo.stderr.contains("starting a private Postgres and a private MariaDB"), "{demo:#?}");
     assert_eq!(left(project.path()), Vec::<String>::new());
     let stage = project.path().join("state/demo");
-    assert!(!stage.join("postgres").exists() && !stage.join("mariadb").exists() && stage.join("state/warehouse").exists());
+    assert!(
+        !stage.join("postgres").exists() && !stage.join("mariadb").exists() && stage.join("state/warehouse").exists()
+    );
     let scan = demo.stdout.split("iceberg_scan('").nth(1).and_then(|rest| rest.split('\'').next());
     assert!(Path::new(scan.expect("a command")).is_file(), "{}", demo.stdout);
 }
@@ -69,7 +71,10 @@ fn a_demo_without_servers_replays_recorded_logs_and_can_be_had_twice() {
     assert_eq!(first.signal("TERM", Duration::from_secs(30)).code(), Some(1));
     told.case("nothing selected", run().args(["-s", "no_such_model"])).expect_code(0);
     let other = recorded(&[ORDERS]);
-    other.write("models/staging/_sources.yml", "version: 2\nsources: [{name: shop, schema: public, tables: [{name: orders}]}]\n");
+    other.write(
+        "models/staging/_sources.yml",
+        "version: 2\nsources: [{name: shop, schema: public, tables: [{name: orders}]}]\n",
+    );
     told.refuses("another project", &other, other.driftless().arg("demo"));
     told.end();
 }

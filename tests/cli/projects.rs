@@ -19,7 +19,8 @@ fn a_project_that_cannot_be_read_is_refused_with_its_place() {
     refused("bad YAML in dbt_project.yml", &project);
 
     let project = recorded(&[ORDERS]);
-    project.write("models/_models.yml", "version: 2\nmodels:\n  - name: orders_seen\n   description: one space short\n");
+    project
+        .write("models/_models.yml", "version: 2\nmodels:\n  - name: orders_seen\n   description: one space short\n");
     refused("bad YAML in a property file", &project);
 
     let project = recorded(&[ORDERS]);
@@ -44,11 +45,13 @@ fn a_project_that_cannot_be_read_is_refused_with_its_place() {
     let project = recorded(&[("a.sql", "select 1 as id\n{% if true %}\n")]);
     refused("a block that is never closed", &project);
 
-    let project = recorded(&[("a.sql", "select id from {{ ref('b') }}\n"), ("b.sql", "select id from {{ ref('a') }}\n")]);
+    let project =
+        recorded(&[("a.sql", "select id from {{ ref('b') }}\n"), ("b.sql", "select id from {{ ref('a') }}\n")]);
     refused("models that read each other", &project);
 
     let project = recorded(&[ORDERS]);
-    project.write("dbt_project.yml", "name: shop\nversion: \"1.0.0\"\nprofile: \"{{ env_var('NO_SUCH_VARIABLE') }}\"\n");
+    project
+        .write("dbt_project.yml", "name: shop\nversion: \"1.0.0\"\nprofile: \"{{ env_var('NO_SUCH_VARIABLE') }}\"\n");
     refused("an environment variable that is not set", &project);
     told.end();
 }
@@ -73,9 +76,18 @@ fn a_driftless_yml_that_cannot_serve_is_refused_before_anything_is_touched() {
     refused("a source of no kind", Some("sources:\n  shop: {}\n"));
     refused("a source that models need and nobody placed", Some("sources: {}\n"));
     refused("a source placed under a wrong name", Some("sources:\n  shp: {replay: shop.jsonl}\n"));
-    refused("an environment variable that is not set", Some("sources:\n  shop:\n    postgres: \"{{ env_var('NO_SUCH_URL') }}\"\n"));
-    refused("an address that cannot be read", Some("sources:\n  shop: {postgres: \"postgresql://me:secret@h:port/d\"}\n"));
-    refused("an address that asks for TLS", Some("sources:\n  shop: {postgres: \"postgresql://me:secret@h/d?sslmode=require\"}\n"));
+    refused(
+        "an environment variable that is not set",
+        Some("sources:\n  shop:\n    postgres: \"{{ env_var('NO_SUCH_URL') }}\"\n"),
+    );
+    refused(
+        "an address that cannot be read",
+        Some("sources:\n  shop: {postgres: \"postgresql://me:secret@h:port/d\"}\n"),
+    );
+    refused(
+        "an address that asks for TLS",
+        Some("sources:\n  shop: {postgres: \"postgresql://me:secret@h/d?sslmode=require\"}\n"),
+    );
     refused("a MySQL address without a database", Some("sources:\n  shop: {mysql: \"mysql://me:secret@h:3306\"}\n"));
     refused("a duration without a meaning", Some("sources:\n  shop: {replay: shop.jsonl}\ncommit_every: soon\n"));
     refused("no workers", Some("sources:\n  shop: {replay: shop.jsonl}\nworkers: 0\n"));

@@ -5,7 +5,10 @@ use crate::{ORDERS, recorded};
 
 const CASES: &[(&str, &str)] = &[
     ("a word that SQL does not know", "selct id\nfrom {{ source('shop', 'orders') }}\n"),
-    ("a parenthesis too few", "select\n    id,\n    coalesce(status, 'none' as status\nfrom {{ source('shop', 'orders') }}\n"),
+    (
+        "a parenthesis too few",
+        "select\n    id,\n    coalesce(status, 'none' as status\nfrom {{ source('shop', 'orders') }}\n",
+    ),
     ("a comma too many", "select\n    id,\nfrom {{ source('shop', 'orders') }}\n"),
     ("a string without an end", "select 'open as id\nfrom {{ source('shop', 'orders') }}\n"),
     ("a column that is not there", "select\n    id,\n    statsu\nfrom {{ source('shop', 'orders') }}\n"),
@@ -49,7 +52,10 @@ const CASES: &[(&str, &str)] = &[
         "distinct beside another aggregate",
         "select status, count(distinct customer_id) as buyers, count(*) as orders\nfrom {{ source('shop', 'orders') }}\ngroup by status\n",
     ),
-    ("distinct on", "select distinct on (status) status, id\nfrom {{ source('shop', 'orders') }}\norder by status, id\n"),
+    (
+        "distinct on",
+        "select distinct on (status) status, id\nfrom {{ source('shop', 'orders') }}\norder by status, id\n",
+    ),
     ("grouping sets", "select status, count(*) as n\nfrom {{ source('shop', 'orders') }}\ngroup by rollup (status)\n"),
     ("the clock", "select id, current_timestamp as seen_at\nfrom {{ source('shop', 'orders') }}\n"),
     ("today", "select id\nfrom {{ source('shop', 'orders') }}\nwhere ordered_at > current_date\n"),
@@ -70,7 +76,10 @@ fn a_model_that_cannot_be_maintained_is_refused_with_its_place_and_a_way_out() {
     let mut told = Transcript::new("refusals");
     for (words, sql) in CASES {
         let project = recorded(&[("marts/a.sql", sql)]);
-        project.write("macros/worst.sql", "{% macro worst(column) %}\n    median(\n        {{ column }}\n    )\n{% endmacro %}\n");
+        project.write(
+            "macros/worst.sql",
+            "{% macro worst(column) %}\n    median(\n        {{ column }}\n    )\n{% endmacro %}\n",
+        );
         told.hide(project.path().display(), "PROJECT");
         told.refuses(words, &project, project.driftless().args(["run", "--once"]));
     }

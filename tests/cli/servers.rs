@@ -1,12 +1,12 @@
 //! Servers that cannot be followed: each reason by its own name, and nothing left at the server.
 
+use crate::ORDERS;
 use crate::support::driftless::Project;
 use crate::support::keeper::free_port;
 use crate::support::mariadb::MariaDb;
 use crate::support::postgres::{GUARDED_PASSWORD, GUARDED_ROLE, Postgres};
 use crate::support::shop::{BILLING, SHOP};
 use crate::transcript::Transcript;
-use crate::ORDERS;
 
 fn at_url(files: &[(&str, &str)]) -> Project {
     let project = Project::with(files);
@@ -38,7 +38,10 @@ fn a_postgres_that_cannot_be_followed_is_refused_and_keeps_no_slot() {
 
     let declared = |table: &str| {
         let project = at_url(&[("a.sql", &format!("select id from {{{{ source('shop', '{table}') }}}}\n"))]);
-        project.write("models/staging/_sources.yml", &format!("version: 2\nsources:\n  - name: shop\n    schema: public\n    tables:\n      - name: {table}\n"));
+        project.write(
+            "models/staging/_sources.yml",
+            &format!("version: 2\nsources:\n  - name: shop\n    schema: public\n    tables:\n      - name: {table}\n"),
+        );
         project
     };
     refused("a table without a primary key", &declared("notes"), postgres.url("shop"));
@@ -57,7 +60,8 @@ fn a_postgres_that_cannot_be_followed_is_refused_and_keeps_no_slot() {
     told.refuses("nobody there", &project, project.driftless().args(["run", "--once"]).env("SHOP_URL", &url));
     let run = project.driftless().args(["run", "--once", "--json"]).env("SHOP_URL", url);
     told.refuses("nobody there, for machines", &project, run);
-    let plan = project.driftless().args(["plan"]).env("SHOP_URL", format!("postgresql://me:secret@127.0.0.1:{nobody}/shop"));
+    let plan =
+        project.driftless().args(["plan"]).env("SHOP_URL", format!("postgresql://me:secret@127.0.0.1:{nobody}/shop"));
     told.refuses("nobody there for a plan", &project, plan);
     told.end();
 }
@@ -81,7 +85,9 @@ fn a_mariadb_that_cannot_be_followed_is_refused() {
     told.hide(mariadb.port(), "PORT");
     let mut session = mariadb.create_database("billing", BILLING);
     session.execute("create table notes (id int, note text)");
-    session.execute("create user guarded@'127.0.0.1' identified by 'open sesame'; grant select on billing.* to guarded@'127.0.0.1'");
+    session.execute(
+        "create user guarded@'127.0.0.1' identified by 'open sesame'; grant select on billing.* to guarded@'127.0.0.1'",
+    );
     let paid = ("a.sql", "select id, amount from {{ source('billing', 'payments') }}\n");
     let mut refused = |words, project: &Project, url: &str| {
         told.hide(project.path().display(), "PROJECT");
@@ -94,10 +100,14 @@ fn a_mariadb_that_cannot_be_followed_is_refused() {
     refused("no right to replicate", &project, &at("guarded:open%20sesame", "billing"));
     refused("a database that is not there", &project, &at("root", "biling"));
     let project = at_url(&[("a.sql", "select id from {{ source('billing', 'notes') }}\n")]);
-    project.write("models/staging/_sources.yml", "version: 2\nsources:\n  - name: billing\n    tables: [{name: notes}]\n");
+    project
+        .write("models/staging/_sources.yml", "version: 2\nsources:\n  - name: billing\n    tables: [{name: notes}]\n");
     refused("a table without a primary key", &project, &at("root", "billing"));
     let project = at_url(&[("a.sql", "select id from {{ source('billing', 'payment') }}\n")]);
-    project.write("models/staging/_sources.yml", "version: 2\nsources:\n  - name: billing\n    tables: [{name: payment}]\n");
+    project.write(
+        "models/staging/_sources.yml",
+        "version: 2\nsources:\n  - name: billing\n    tables: [{name: payment}]\n",
+    );
     refused("a table that is not there, with one near", &project, &at("root", "billing"));
     let nobody = free_port();
     let url = format!("mysql://me:secret@127.0.0.1:{nobody}/billing");

@@ -18,10 +18,16 @@ fn a_signal_stops_cleanly_with_a_last_checkpoint() {
     let mut expected = 300;
     for signal in ["INT", "TERM"] {
         let mut daemon = call(&["run"]).start();
-        daemon.wait_for("its first Moment", Duration::from_secs(60), || (maintained(call(&["status", "--json"])) == expected).then_some(()));
-        session.execute(&format!("insert into orders select {expected} + n, 1, 'new', now() from generate_series(1, 50) n"));
+        daemon.wait_for("its first Moment", Duration::from_secs(60), || {
+            (maintained(call(&["status", "--json"])) == expected).then_some(())
+        });
+        session.execute(&format!(
+            "insert into orders select {expected} + n, 1, 'new', now() from generate_series(1, 50) n"
+        ));
         expected += 50;
-        daemon.wait_for("the change", Duration::from_secs(60), || (maintained(call(&["status", "--json"])) == expected).then_some(()));
+        daemon.wait_for("the change", Duration::from_secs(60), || {
+            (maintained(call(&["status", "--json"])) == expected).then_some(())
+        });
         // This one may or may not have been heard of when the signal comes.
         session.execute(&format!("insert into orders values ({expected} + 1, 1, 'late', now())"));
         let status = daemon.signal(signal, Duration::from_secs(30));

@@ -35,7 +35,11 @@ fn ls_names_models_as_dbt_does() {
     told.case("JSON, asked for in the way of every verb", ls(&["--json", "-s", "payment_totals"])).expect_code(0);
     told.case("ancestors", ls(&["--select", "+payment_totals"])).expect_code(0);
     told.case("descendants of a source", ls(&["--select", "source:billing+"])).expect_code(0);
-    told.case("an intersection, less something", ls(&["-s", "path:models/marts,+order_payments+", "--exclude", "daily_revenue"])).expect_code(0);
+    told.case(
+        "an intersection, less something",
+        ls(&["-s", "path:models/marts,+order_payments+", "--exclude", "daily_revenue"]),
+    )
+    .expect_code(0);
     told.case("nothing", ls(&["--select", "no_such_model"])).expect_code(0);
     told.case("nothing left", ls(&["--exclude", "shop"])).expect_code(0);
     told.refuses("a method that is none", &project, ls(&["--select", "colour:red"]));

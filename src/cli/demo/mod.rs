@@ -80,7 +80,14 @@ impl Demo {
         let runtime = super::runtime()?;
         let stop = Stop::listen(&runtime)?;
         let stage = Stage::set(&project.dir)?;
-        match self.play(&Play { shared, project: &project, selected: &selected, runtime: &runtime, stage, stop: stop.clone() }) {
+        match self.play(&Play {
+            shared,
+            project: &project,
+            selected: &selected,
+            runtime: &runtime,
+            stage,
+            stop: stop.clone(),
+        }) {
             Err(_) if stop.asked() => {
                 eprintln!("interrupted; nothing is left running");
                 Ok(Outcome::Failed)
@@ -229,7 +236,9 @@ impl Play<'_> {
             if let Some(location) = status::metadata(config, model)? {
                 let location = location.strip_prefix("file://").unwrap_or(&location);
                 println!("Read `{}` with DuckDB:\n", model.name);
-                println!("  duckdb -c \"INSTALL iceberg; LOAD iceberg; SELECT * FROM iceberg_scan('{location}') LIMIT 10\"");
+                println!(
+                    "  duckdb -c \"INSTALL iceberg; LOAD iceberg; SELECT * FROM iceberg_scan('{location}') LIMIT 10\""
+                );
                 break;
             }
         }
@@ -246,8 +255,9 @@ fn is_the_shop(project: &Project) -> Result<()> {
     for name in [SHOP, BILLING] {
         if !project.sources.iter().any(|table| table.source_name == name) {
             let what = format!("the demo plays a shop, and project `{}` has no source `{name}`", project.name);
-            return Err(Error::operator(what)
-                .hint("start it in the example at the top of driftless's own repository, or name that with `--project-dir`"));
+            return Err(Error::operator(what).hint(
+                "start it in the example at the top of driftless's own repository, or name that with `--project-dir`",
+            ));
         }
     }
     Ok(())

@@ -49,18 +49,22 @@ impl Screen {
 
 fn table(status: &Status, progress: &Progress) -> String {
     let lag = status.lag_ms.map_or("-".into(), |ms| format!("{ms} ms"));
-    let rows: Vec<Vec<String>> = status.models.iter().map(|model| {
-        let published = model.published.as_ref();
-        vec![
-            model.name.clone(),
-            model.rows.to_string(),
-            format!("{:.0}", model.changes_per_s),
-            status.moment.to_string(),
-            lag.clone(),
-            published.map_or("-".into(), |p| p.moment.to_string()),
-            published.map_or("-".into(), |p| p.snapshot_id.to_string()),
-        ]
-    }).collect();
+    let rows: Vec<Vec<String>> = status
+        .models
+        .iter()
+        .map(|model| {
+            let published = model.published.as_ref();
+            vec![
+                model.name.clone(),
+                model.rows.to_string(),
+                format!("{:.0}", model.changes_per_s),
+                status.moment.to_string(),
+                lag.clone(),
+                published.map_or("-".into(), |p| p.moment.to_string()),
+                published.map_or("-".into(), |p| p.snapshot_id.to_string()),
+            ]
+        })
+        .collect();
     let headers = ["model", "rows", "changes/s", "Moment", "lag", "published", "last snapshot"];
     format!("{}\n\n{}", line(status, progress), report::table(&headers, &rows))
 }

@@ -42,7 +42,8 @@ impl Programs {
         let bin = newest.map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
         // Debian keeps mariadbd in /usr/sbin, which is not on everybody's path.
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders: Vec<PathBuf> = bin.into_iter().chain(std::env::split_paths(&path)).chain(["/usr/sbin".into()]).collect();
+        let folders: Vec<PathBuf> =
+            bin.into_iter().chain(std::env::split_paths(&path)).chain(["/usr/sbin".into()]).collect();
         let find = |name: &'static str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file()).ok_or(name);
         if root() {
             find("setpriv")?;
@@ -230,7 +231,8 @@ fn mariadb(programs: &Programs, dir: &Path, afterwards: Afterwards, stop: &Stop)
     let client = |database: &str| {
         let port = port.to_string();
         let program = programs.mariadb.display().to_string();
-        let client = [&program, "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", "-P", &port, "-u", "root", database];
+        let client =
+            [&program, "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", "-P", &port, "-u", "root", database];
         client.into_iter().map(String::from).filter(|word| !word.is_empty()).collect::<Vec<_>>()
     };
     let url = format!("mysql://root@127.0.0.1:{port}/billing");
@@ -251,7 +253,14 @@ fn home(dir: &Path, name: &str, user: &str) -> Result<PathBuf> {
         std::fs::remove_dir_all(&wanted).map_err(|e| unwritable(&wanted, e))?;
     }
     let wanted = make(wanted)?;
-    let enter = vec!["test".to_string(), "-x".into(), wanted.display().to_string(), "-a".into(), "-O".into(), wanted.display().to_string()];
+    let enter = vec![
+        "test".to_string(),
+        "-x".into(),
+        wanted.display().to_string(),
+        "-a".into(),
+        "-O".into(),
+        wanted.display().to_string(),
+    ];
     let enter = as_user(user, &wanted, enter)?;
     if run(Command::new(&enter[0]).args(&enter[1..])).is_ok() {
         return Ok(wanted);

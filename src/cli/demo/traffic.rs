@@ -27,7 +27,13 @@ pub struct Table {
 const CUSTOMER: Table = Table {
     schema: "public",
     name: "customers",
-    columns: &[("id", "integer"), ("name", "text"), ("email", "text"), ("country", "text"), ("created_at", "timestamptz")],
+    columns: &[
+        ("id", "integer"),
+        ("name", "text"),
+        ("email", "text"),
+        ("country", "text"),
+        ("created_at", "timestamptz"),
+    ],
     key: 1,
 };
 const PRODUCT: Table = Table {
@@ -57,7 +63,13 @@ const ITEM: Table = Table {
 const PAYMENT: Table = Table {
     schema: "billing",
     name: "payments",
-    columns: &[("id", "bigint"), ("order_id", "bigint"), ("method", "text"), ("amount", "numeric(12,2)"), ("paid_at", "timestamp")],
+    columns: &[
+        ("id", "bigint"),
+        ("order_id", "bigint"),
+        ("method", "text"),
+        ("amount", "numeric(12,2)"),
+        ("paid_at", "timestamp"),
+    ],
     key: 1,
 };
 const REFUND: Table = Table {
@@ -121,8 +133,13 @@ pub struct Write {
 enum Op {
     /// A value for each column.
     Insert(Vec<Value>),
-    Update { key: Vec<u64>, set: Vec<(&'static str, Value)> },
-    Delete { key: Vec<u64> },
+    Update {
+        key: Vec<u64>,
+        set: Vec<(&'static str, Value)>,
+    },
+    Delete {
+        key: Vec<u64>,
+    },
 }
 
 enum Value {
@@ -166,7 +183,8 @@ impl Write {
                 format!("insert into {name} values ({})", values.join(", "))
             }
             Op::Update { key, set } => {
-                let set: Vec<String> = set.iter().map(|(column, value)| format!("{column} = {}", value.sql())).collect();
+                let set: Vec<String> =
+                    set.iter().map(|(column, value)| format!("{column} = {}", value.sql())).collect();
                 format!("update {name} set {} where {}", set.join(", "), found(key))
             }
             Op::Delete { key } => format!("delete from {name} where {}", found(key)),
@@ -184,7 +202,9 @@ impl Write {
         let names = columns.iter().map(|(name, _)| name.to_string());
         let keyed = |key: &[u64]| names.clone().zip(key.iter().map(|part| Json::from(*part))).collect::<Map<_, _>>();
         let (before, after) = match &self.op {
-            Op::Insert(values) => (Json::Null, names.clone().zip(values.iter().map(Value::json)).collect::<Map<_, _>>().into()),
+            Op::Insert(values) => {
+                (Json::Null, names.clone().zip(values.iter().map(Value::json)).collect::<Map<_, _>>().into())
+            }
             Op::Update { key, set } => {
                 let mut after = keyed(key);
                 after.extend(set.iter().map(|(column, value)| (column.to_string(), value.json())));
@@ -279,7 +299,8 @@ impl Application {
             }
             8 => {
                 let (order, lines) = self.dice.one(&self.orders);
-                let again = |line| update(&ITEM, &[order, line], vec![("quantity", Value::Number(1 + self.dice.below(9)))]);
+                let again =
+                    |line| update(&ITEM, &[order, line], vec![("quantity", Value::Number(1 + self.dice.below(9)))]);
                 (1..=lines).map(again).collect()
             }
             9 => {

@@ -151,7 +151,9 @@ impl Line {
         let status = child.wait().map_err(|e| Error::operator("cannot wait for a connection").because(e))?;
         match status.success() {
             true => Ok(()),
-            false => Err(Error::operator(format!("a connection ended early, {status}")).because(said.trim().to_string())),
+            false => {
+                Err(Error::operator(format!("a connection ended early, {status}")).because(said.trim().to_string()))
+            }
         }
     }
 }

@@ -4,8 +4,8 @@
 //! told once per class, not once per occurrence, and are otherwise ignored.
 
 use super::Text;
-use crate::project::nearest::did_you_mean;
 use crate::error::{Error, Place, Result};
+use crate::project::nearest::did_you_mean;
 use serde_json::{Map, Value};
 use serde_yaml_ng::Value as Yaml;
 
@@ -152,7 +152,8 @@ fn fault(text: &Text, error: &serde_yaml_ng::Error) -> Error {
     if let Some((_, rest)) = said.split_once("unknown field `") {
         let names: Vec<&str> = rest.split('`').step_by(2).collect();
         let (key, known) = (names[0], &names[1..]);
-        let listed = || format!("the keys are {}", known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "));
+        let listed =
+            || format!("the keys are {}", known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "));
         return Error::operator(format!("unknown key `{key}`"))
             .at(Place::within(&text.file, &text.text, line, column, key.chars().count()))
             .hint(did_you_mean(key, known.iter().copied()).unwrap_or_else(listed));
