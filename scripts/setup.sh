@@ -23,7 +23,9 @@ missing_packages() {
   have pkg-config || wanted+=(pkg-config)
   have curl || wanted+=(curl)
   [ -f /etc/ssl/certs/ca-certificates.crt ] || wanted+=(ca-certificates)
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || wanted+=(libclang-dev)
+  # bindgen wants the library itself (libclang-cpp is another) and the compiler's own headers.
+  compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null \
+    && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null || wanted+=(libclang-dev)
   compgen -G '/usr/lib/python3.*/ensurepip/__init__.py' >/dev/null || wanted+=(python3 python3-venv)
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || wanted+=(postgresql)
   have mariadbd && have mariadb-install-db || wanted+=(mariadb-server)

@@ -4,14 +4,14 @@
 //!
 //! Read the modules in this order and you have walked with one change from its source to its readers.
 
-pub mod cli;
-pub mod commit;
-pub mod daemon;
 pub mod error;
-pub mod flow;
-pub mod plan;
-pub mod project;
 pub mod row;
 pub mod source;
+pub mod project;
+pub mod plan;
 pub mod state;
+pub mod flow;
+pub mod commit;
+pub mod daemon;
+pub mod cli;
 pub mod world;

@@ -1,24 +1,14 @@
 //! `driftless status`: each model's rows, Moment, lag and last snapshot.
 
 use super::{Outcome, Shared, report};
-use crate::commit::iceberg;
-use crate::daemon::Config;
-use crate::daemon::control::{Answer, Request, ask};
-use crate::daemon::status::{ModelStatus, Phase, Status};
+use crate::daemon::status::{self, ModelStatus, Phase, Status};
 use crate::error::{Error, Result};
-use crate::project::Model;
-use crate::row::{Cut, Moment};
 
 pub fn run(shared: &Shared) -> Result<Outcome> {
     let project = shared.project()?;
     let config = shared.config(&project)?;
     let selected = shared.selected(&project)?;
-    let mut status = match ask(&config.state, &Request::Status)? {
-        Some(Answer::Status(status)) => status,
-        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("ask the running daemon")),
-        Some(Answer::Verdict(_)) => return Err(Error::bug("the daemon answered another question")),
-        None => stopped(&config, &selected)?,
-    };
+    let mut status = status::read(&config, &selected)?;
     status.models.retain(|model| selected.iter().any(|m| m.name == model.name));
     if shared.json {
         let line = serde_json::to_string(&status).map_err(|e| Error::bug("a status is plain data").because(e))?;
@@ -27,42 +17,6 @@ pub fn run(shared: &Shared) -> Result<Outcome> {
         print!("{}", show(&status));
     }
     Ok(Outcome::Good)
-}
-
-/// What the last daemon left in the catalog.
-fn stopped(config: &Config, selected: &[&Model]) -> Result<Status> {
-    let (mut moment, mut cut) = (Moment::default(), Cut::default());
-    let mut models = Vec::new();
-    for model in selected {
-        let (namespace, table) = (&model.relation.schema, &model.relation.identifier);
-        let published = iceberg::published(&config.catalog(), namespace, table)?;
-        if let Some(published) = published.as_ref().filter(|p| p.moment >= moment) {
-            (moment, cut) = (published.moment, published.cut.clone());
-        }
-        models.push(ModelStatus {
-            name: model.name.clone(),
-            table: Some(format!("{namespace}.{table}")),
-            rows: published.as_ref().map_or(0, |p| p.rows as i64),
-            changes: 0,
-            changes_per_s: 0.0,
-            published: published.as_ref().map(Into::into),
-            faults: Vec::new(),
-            withheld: false,
-        });
-    }
-    let pipeline = config.pipeline.clone();
-    Ok(Status {
-        pipeline,
-        pid: 0,
-        phase: Phase::Stopped,
-        moment,
-        cut: cut.clone(),
-        durable_moment: moment,
-        durable_cut: cut,
-        lag_ms: None,
-        rows_copied: 0,
-        models,
-    })
 }
 
 pub fn show(status: &Status) -> String {

@@ -1,12 +1,10 @@
 //! `driftless verify`: prove that what is published equals a full recompute, row by row.
 //!
-//! A running daemon is asked and goes on meanwhile; where none runs, its state directory is read.
+//! It only shows; `daemon/audit` compares.
 
 use super::{Outcome, Shared, report};
-use crate::daemon::control::{Answer, Request, ask};
-use crate::daemon::{Difference, Verdict, verify_offline};
+use crate::daemon::{Difference, Verdict, verify};
 use crate::error::{Error, Result};
-use crate::state::Store;
 
 pub fn run(shared: &Shared) -> Result<Outcome> {
     let project = shared.project()?;
@@ -17,18 +15,7 @@ pub fn run(shared: &Shared) -> Result<Outcome> {
     }
     let everything = shared.select.is_empty() && shared.exclude.is_empty();
     let names = if everything { Vec::new() } else { selected.iter().map(|m| m.name.clone()).collect() };
-    let verdict = match ask(&config.state, &Request::Verify(names))? {
-        Some(Answer::Verdict(verdict)) => verdict,
-        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("verify in the running daemon")),
-        Some(Answer::Status(_)) => return Err(Error::bug("the daemon answered another question")),
-        None => {
-            if !config.state.join("rocks").exists() {
-                let message = format!("the state directory `{}` holds nothing to verify", config.state.display());
-                return Err(Error::operator(message).hint("start `driftless run` first"));
-            }
-            verify_offline(&project, &config, &selected, &Store::open(&config.state)?)?
-        }
-    };
+    let verdict = verify(&project, &config, &selected, names)?;
     show(&verdict, shared.json)?;
     Ok(if verdict.holds() { Outcome::Good } else { Outcome::Failed })
 }

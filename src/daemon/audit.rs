@@ -6,6 +6,7 @@
 
 use super::assembly::{AssembledModel, AssembledTable, Assembly};
 use super::config::Config;
+use super::control::{Answer, Request, ask};
 use crate::commit::{Published, Sink, Staged, Target, iceberg};
 use crate::error::{Error, Result};
 use crate::plan::Relation;
@@ -183,9 +184,25 @@ fn difference(computed: &RecordBatch, shown: Option<(Published, Vec<Delta>)>) ->
     }
 }
 
+/// Asks the running daemon, which goes on meanwhile; where none runs, reads what the last one left. `only`
+/// names models; none means all of the selected.
+pub fn verify(project: &Project, config: &Config, selected: &[&Model], only: Vec<String>) -> Result<Verdict> {
+    match ask(&config.state, &Request::Verify(only))? {
+        Some(Answer::Verdict(verdict)) => return Ok(verdict),
+        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("verify in the running daemon")),
+        Some(Answer::Status(_)) => return Err(Error::bug("the daemon answered another question")),
+        None => {}
+    }
+    if !config.state.join("rocks").exists() {
+        let message = format!("the state directory `{}` holds nothing to verify", config.state.display());
+        return Err(Error::operator(message).hint("start `driftless run` first"));
+    }
+    verify_left(project, config, selected, &Store::open(&config.state)?)
+}
+
 /// Verifies a state directory that no daemon holds, connected to nothing: finishes what a crash left
 /// staged, then compares.
-pub fn verify_offline(project: &Project, config: &Config, selected: &[&Model], store: &Store) -> Result<Verdict> {
+fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: &Store) -> Result<Verdict> {
     let Some(checkpoint) = store.checkpoint()? else {
         return Err(Error::operator(format!("`{}` holds no checkpoint to verify", config.state.display()))
             .hint("start `driftless run` first"));

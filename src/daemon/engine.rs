@@ -79,6 +79,9 @@ struct Engine {
     /// Commit time of the last transaction in the open Moment.
     committed_us: Option<i64>,
     counted: (Instant, Vec<u64>),
+    /// Models whose table shows no snapshot of their present definition: they are published even if no row
+    /// changes, so that readers find a table and its Cut.
+    unsaid: Vec<usize>,
     _door: Door,
 }
 
@@ -131,7 +134,8 @@ impl Engine {
         let shapes: Vec<(u32, Table)> = ids.iter().copied().zip(tables.iter().cloned()).collect();
         let base = Base::new(store.clone(), &shapes);
         let flow = Flow::start(&assembly.compiled, &tables, config.workers)?;
-        let moment = moment.next();
+        // A state directory that was lost must not count anew: tables know only later Moments.
+        let moment = moment.max(sink.newest().unwrap_or_default()).next();
         for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
             let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
             flow.feed(moment, number, rows.collect::<Result<Vec<Delta>>>()?);
@@ -151,8 +155,16 @@ impl Engine {
             published: shows(number),
             faults: Vec::new(),
             withheld: false,
+            metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
+        let says = |number: usize, definition: &str| {
+            let published = oracle.target_of(number).and_then(|target| sink.published(target));
+            published.is_some_and(|published| published.definition == definition)
+        };
+        let numbered = assembly.models.iter().enumerate().filter(|(_, model)| model.published);
+        let unsaid = numbered.filter(|(number, model)| !says(*number, &model.target.definition)).map(|(m, _)| m);
+        let unsaid = unsaid.collect();
         let (done_sender, done) = mpsc::channel(4);
         let publisher = Publisher::start(sink, store.clone(), kept.clone(), oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
@@ -203,6 +215,7 @@ impl Engine {
             status,
             committed_us: None,
             counted,
+            unsaid,
             _door: door,
         };
         engine.positions_moved();
@@ -305,10 +318,16 @@ impl Engine {
     fn publish(&mut self) {
         let moment = Moment(self.moment.0 - 1);
         let models = self.status.lock().map_or(0, |status| status.models.len());
+        let mut changes = self.pending.take();
+        let (said, unsaid) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
+        self.unsaid = unsaid;
+        let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
+        let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
+        changes.extend(said.into_iter().map(|model| (model, Vec::new())));
         let job = Job {
             moment,
             cut: self.cut.clone(),
-            changes: self.pending.take(),
+            changes,
             frozen: self.base.freeze(),
             withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
         };
@@ -341,6 +360,12 @@ impl Engine {
     }
 
     fn audit(&self, wanted: Wanted) {
+        let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
+        if copying {
+            let error = Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
+            let _ = wanted.reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
+            return;
+        }
         self.publisher.as_ref().expect("it lives until finish").audit(wanted.only, wanted.reply);
     }
 

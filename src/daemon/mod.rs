@@ -29,6 +29,6 @@ pub mod status;
 mod step;
 
 pub use assembly::{Assembly, PlannedModel};
-pub use audit::{Difference, ModelVerdict, Verdict, verify_offline};
+pub use audit::{Difference, ModelVerdict, Verdict, verify};
 pub use config::{Config, SourceConfig};
 pub use engine::{Observed, Run, run};

@@ -1,5 +1,10 @@
 //! What the daemon says of itself: one document, for people and machines.
 
+use super::config::Config;
+use super::control::{Answer, Request, ask};
+use crate::commit::iceberg;
+use crate::error::{Error, Result};
+use crate::project::Model;
 use crate::row::{Cut, Moment};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +49,8 @@ pub struct ModelStatus {
     pub faults: Vec<crate::flow::Fault>,
     /// Whether the model, or one that it reads, has faults.
     pub withheld: bool,
+    /// Where the table's current metadata lies: what one hands to a reader.
+    pub metadata: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,4 +70,59 @@ impl From<&crate::commit::Published> for PublishedStatus {
             fingerprint: published.fingerprint.to_string(),
         }
     }
+}
+
+/// What the running daemon says, or what the last one left in the catalog.
+pub fn read(config: &Config, models: &[&Model]) -> Result<Status> {
+    let mut status = match ask(&config.state, &Request::Status)? {
+        Some(Answer::Status(status)) => status,
+        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("ask the running daemon")),
+        Some(Answer::Verdict(_)) => return Err(Error::bug("the daemon answered another question")),
+        None => left(config, models)?,
+    };
+    for model in &mut status.models {
+        let Some((namespace, table)) = model.table.as_ref().and_then(|table| table.split_once('.')) else { continue };
+        model.metadata = iceberg::metadata_location(&config.catalog(), namespace, table)?;
+    }
+    Ok(status)
+}
+
+/// Where the current metadata of a model's table lies.
+pub fn metadata(config: &Config, model: &Model) -> Result<Option<String>> {
+    iceberg::metadata_location(&config.catalog(), &model.relation.schema, &model.relation.identifier)
+}
+
+fn left(config: &Config, models: &[&Model]) -> Result<Status> {
+    let mut status = Status {
+        pipeline: config.pipeline.clone(),
+        pid: 0,
+        phase: Phase::Stopped,
+        moment: Moment::default(),
+        cut: Cut::default(),
+        durable_moment: Moment::default(),
+        durable_cut: Cut::default(),
+        lag_ms: None,
+        rows_copied: 0,
+        models: Vec::new(),
+    };
+    for model in models {
+        let (namespace, table) = (&model.relation.schema, &model.relation.identifier);
+        let published = iceberg::published(&config.catalog(), namespace, table)?;
+        if let Some(published) = published.as_ref().filter(|p| p.moment >= status.moment) {
+            (status.moment, status.cut) = (published.moment, published.cut.clone());
+            (status.durable_moment, status.durable_cut) = (published.moment, published.cut.clone());
+        }
+        status.models.push(ModelStatus {
+            name: model.name.clone(),
+            table: Some(format!("{namespace}.{table}")),
+            rows: published.as_ref().map_or(0, |p| p.rows as i64),
+            changes: 0,
+            changes_per_s: 0.0,
+            published: published.as_ref().map(Into::into),
+            faults: Vec::new(),
+            withheld: false,
+            metadata: None,
+        });
+    }
+    Ok(status)
 }

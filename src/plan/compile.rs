@@ -33,6 +33,7 @@ impl Compiled {
 /// What SQL may name, as compiled so far.
 pub struct Planner {
     state: SessionState,
+    home: Relation,
     numbers: HashMap<Relation, Input>,
     tables: Vec<Table>,
     models: Vec<Compiled>,
@@ -49,7 +50,7 @@ impl Planner {
     /// Names without a database or schema are looked for in these.
     pub fn new(database: &str, schema: &str) -> Planner {
         let home = Relation { database: database.into(), schema: schema.into(), name: String::new() };
-        Planner { state: session(&home), numbers: HashMap::new(), tables: Vec::new(), models: Vec::new() }
+        Planner { state: session(&home), home, numbers: HashMap::new(), tables: Vec::new(), models: Vec::new() }
     }
 
     /// Makes a source table known; returns its number.
@@ -67,7 +68,7 @@ impl Planner {
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
         let optimised = self.state.optimize(&logical).map_err(bound)?;
-        let node = Lowering { numbers: &self.numbers, sql }.lower_model(&optimised)?;
+        let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
         self.models.push(Compiled { relation, sql: sql.to_string(), node });

@@ -9,7 +9,7 @@ use super::session::row_schema;
 use super::{Aggregate, Node, Op, Program, Relation};
 use crate::row::Row;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::{DFSchema, JoinType, NullEquality, TableReference};
+use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{self as df, Expr, ExprSchemable, LogicalPlan};
@@ -18,6 +18,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(super) struct Lowering<'a> {
+    /// Where names without a database or schema are.
+    pub home: &'a Relation,
     pub numbers: &'a HashMap<Relation, Input>,
     pub sql: &'a str,
 }
@@ -72,10 +74,12 @@ impl Lowering<'_> {
         if scan.fetch.is_some() {
             return Err(self.limit());
         }
-        let TableReference::Full { catalog, schema, table } = &scan.table_name else {
-            return Err(Refusal::new(format!("`{}` is not a full name", scan.table_name), "use ref() or source()"));
+        let full = scan.table_name.clone().resolve(&self.home.database, &self.home.schema);
+        let relation = Relation {
+            database: full.catalog.to_string(),
+            schema: full.schema.to_string(),
+            name: full.table.to_string(),
         };
-        let relation = Relation { database: catalog.to_string(), schema: schema.to_string(), name: table.to_string() };
         let all = || (0..scan.source.schema().fields().len()).collect();
         let columns = scan.projection.clone().unwrap_or_else(all);
         let op = match self.numbers.get(&relation) {

@@ -91,8 +91,14 @@ impl Kept {
         Ok(Table { name: self.name.clone(), schema, key })
     }
 
-    /// Whether the stored rows serve for `table` of `source` as they are.
+    /// Whether the stored rows serve for `table` of `source` as they are: the same columns and key. That a
+    /// column may be NULL or not is the source's affair and changes no row.
     pub fn serves(&self, source: &str, table: &Table) -> bool {
-        self.source == source && self.table().is_ok_and(|kept| kept == *table)
+        let shape = |table: &Table| {
+            let column = |f: &Arc<Field>| (f.name().clone(), f.data_type().clone());
+            (table.schema.fields().iter().map(column).collect::<Vec<_>>(), table.key.clone())
+        };
+        let same = |kept: Table| kept.name == table.name && shape(&kept) == shape(table);
+        self.source == source && self.table().is_ok_and(same)
     }
 }

@@ -18,9 +18,8 @@ mod traffic;
 mod writers;
 
 use super::{Outcome, Shared, report, verify};
-use crate::commit::iceberg;
 use crate::daemon::control::{Answer, Request, ask};
-use crate::daemon::status::Status;
+use crate::daemon::status::{self, Status};
 use crate::daemon::{self, Assembly, Config, SourceConfig, Verdict};
 use crate::error::{Doing, Error, Result};
 use crate::project::{Model, Project};
@@ -234,8 +233,7 @@ impl Play<'_> {
         println!("\nThe tables are Iceberg tables, for every engine to read: {}", config.warehouse.display());
         let tables = self.selected.iter().rev().filter(|model| model.config.materialized() == "table");
         for model in tables.chain(self.selected.iter().rev()) {
-            let (namespace, table) = (&model.relation.schema, &model.relation.identifier);
-            if let Some(location) = iceberg::metadata_location(&config.catalog(), namespace, table)? {
+            if let Some(location) = status::metadata(config, model)? {
                 let location = location.strip_prefix("file://").unwrap_or(&location);
                 println!("Read `{}` with DuckDB:\n", model.name);
                 println!(

@@ -1,0 +1,148 @@
+//! SQL through the dataflow, against a recompute at every Moment: seeded random changes in seeded slices,
+//! with retractions and duplicates, one worker and several.
+//!
+//! `SEED=7 cargo test --release --test sql` repeats a failure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use driftless::flow::Flow;
+use driftless::plan::recompute::Recompute;
+use driftless::plan::{Planner, Relation};
+use driftless::row::{Codec, Datum, Delta, Diff, Moment, Row, RowWriter, Table, TableName};
+
+const QUERIES: &str = include_str!("sql/maintained.slt");
+const MOMENTS: u64 = 25;
+
+/// Name and SQL of each query.
+fn queries() -> Vec<(String, String)> {
+    let blocks = QUERIES.split("\n\n").filter(|block| block.lines().any(|line| !line.starts_with('#')));
+    let query = |block: &str| {
+        let (name, sql) = block.trim().split_once('\n').expect("a name and its SQL");
+        (name.trim_start_matches("# ").to_string(), sql.to_string())
+    };
+    blocks.map(query).collect()
+}
+
+fn table(name: &str) -> Table {
+    let fields = vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("a", DataType::Int32, true),
+        Field::new("c", DataType::Utf8, true),
+        Field::new("d", DataType::Decimal128(12, 2), true),
+        Field::new("s", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ];
+    Table { name: TableName::new("public", name), schema: Arc::new(Schema::new(fields)), key: vec![0] }
+}
+
+fn relation(name: &str) -> Relation {
+    Relation { database: "db".into(), schema: "public".into(), name: name.into() }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn or_null(&mut self, datum: Datum) -> Datum {
+        if self.below(8) == 0 { Datum::Null } else { datum }
+    }
+
+    fn row(&mut self, id: u64) -> Row {
+        let a = Datum::Int32(self.below(8) as i32);
+        let c = Datum::Text(["x", "y", " z ", "ü", ""][self.below(5) as usize].into());
+        let d = Datum::Decimal(self.below(2_000) as i128 - 1_000);
+        let s = Datum::Timestamp(1_700_000_000_000_000 + self.below(90) as i64 * 86_400_000_000);
+        let mut writer = RowWriter::default();
+        writer.push(&Datum::Int64(id as i64));
+        [a, c, d, s].into_iter().for_each(|datum| writer.push(&self.or_null(datum)));
+        writer.finish()
+    }
+
+    /// Inserts, updates and deletes of rows by key, some of them within one Moment.
+    fn changes(&mut self, rows: &mut BTreeMap<u64, Row>) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        for _ in 0..self.below(12) {
+            let id = self.below(30);
+            let new = (self.below(3) > 0).then(|| self.row(id));
+            deltas.extend(rows.remove(&id).map(|old| (old, -1)));
+            if let Some(new) = new {
+                deltas.push((new.clone(), 1));
+                rows.insert(id, new);
+            }
+        }
+        deltas
+    }
+}
+
+#[test]
+fn every_query_equals_its_recompute_at_every_moment() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    for (round, workers) in [1, 2, 3].into_iter().enumerate() {
+        run(seed + round as u64, workers);
+    }
+}
+
+fn run(seed: u64, workers: usize) {
+    let tables = [table("t"), table("u")];
+    let mut planner = Planner::new("db", "public");
+    for table in &tables {
+        planner.add_table(relation(&table.name.name), table.clone());
+    }
+    let queries = queries();
+    for (number, (name, sql)) in queries.iter().enumerate() {
+        let compiled = planner.compile(relation(&format!("q{number}")), sql);
+        compiled.unwrap_or_else(|refusal| panic!("`{name}` is refused: {}", refusal.reason));
+    }
+    let (pruned, models) = planner.finish();
+    assert_eq!(pruned, tables, "the queries use every column, so that rows go in as they are");
+    let flow = Flow::start(&models, &pruned, workers).expect("it starts");
+
+    let mut dice = Dice(seed);
+    let mut rows = [BTreeMap::new(), BTreeMap::new()];
+    let mut kept: Vec<BTreeMap<Row, Diff>> = vec![BTreeMap::new(); models.len()];
+    for moment in 1..=MOMENTS {
+        for (number, rows) in rows.iter_mut().enumerate() {
+            // In two slices, which must not matter.
+            flow.feed(Moment(moment), number, dice.changes(rows));
+            flow.feed(Moment(moment), number, dice.changes(rows));
+        }
+        let output = flow.close(Moment(moment)).expect("it closes");
+        for (kept, deltas) in kept.iter_mut().zip(output.models) {
+            for (row, diff) in deltas {
+                *kept.entry(row).or_default() += diff;
+            }
+            kept.retain(|_, diff| *diff != 0);
+        }
+        let mut recompute = Recompute::new("db", "public");
+        for (table, rows) in tables.iter().zip(&rows) {
+            let batch = Codec::new(table.schema.clone()).decode(rows.values());
+            recompute.table(&relation(&table.name.name), &table.schema, &batch).expect("it registers");
+        }
+        for (number, (name, sql)) in queries.iter().enumerate() {
+            let batch = recompute.model(&relation(&format!("q{number}")), sql).expect("it computes");
+            let codec = Codec::new(batch.schema());
+            let mut expected: BTreeMap<Row, Diff> = BTreeMap::new();
+            codec.encode(&batch).into_iter().for_each(|row| *expected.entry(row).or_default() += 1);
+            let faults: i64 = output.faults[number].iter().map(|(_, diff)| *diff).sum();
+            assert_eq!(faults, 0, "`{name}` has faults: {:?}", output.faults[number]);
+            if expected != kept[number] {
+                let show = |rows: &BTreeMap<Row, Diff>| {
+                    rows.iter().map(|(row, diff)| format!("  {diff} × {}", codec.show(row))).collect::<Vec<_>>().join("\n")
+                };
+                panic!(
+                    "`{name}` at Moment {moment}, {workers} workers, SEED={seed}:\nrecompute\n{}\nmaintained\n{}",
+                    show(&expected),
+                    show(&kept[number])
+                );
+            }
+        }
+    }
+}
