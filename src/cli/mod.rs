@@ -32,19 +32,36 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Follow the sources and keep the models fresh, until stopped
+    ///
+    /// Where `dbt run` builds tables anew whenever it is called, this reads what the databases change, as they
+    /// change it, and commits each model's Iceberg table within `commit_every` of driftless.yml. Ctrl-C or SIGTERM
+    /// stops it after a last commit; the next start goes on from there.
     Run(run::Run),
     /// Show the SQL of the models, rendered
+    ///
+    /// As `dbt compile`: to stdout, and to files below target/compiled. Connects to nothing.
     Compile,
     /// List the models
+    ///
+    /// As `dbt ls --resource-type model`. Connects to nothing.
     #[command(visible_alias = "list")]
     Ls(list::List),
     /// Show how each model is kept up to date, or why it is refused
+    ///
+    /// Asks the sources for their tables and changes nothing, there or here.
     Plan,
     /// Prove that what is published equals a full recompute
+    ///
+    /// Computes every model's SQL over the sources' rows as they were at the last commit, and compares with its
+    /// Iceberg table, row by row. A running daemon does it and goes on meanwhile.
     Verify,
     /// Show each model: rows, Moment, lag, last snapshot
     Status,
     /// Start private databases, drive writes for a minute, watch the models, verify
+    ///
+    /// A small shop: its orders in Postgres, its billing in MariaDB. Both start privately below state/demo, are
+    /// written to while every model is kept fresh, and are gone at the end; the Iceberg tables stay. Where the
+    /// databases' programs are not installed, recorded logs of changes take their place.
     Demo(demo::Demo),
 }
 

@@ -20,6 +20,7 @@ impl Run {
         if selected.is_empty() {
             return Ok(Outcome::Good);
         }
+        config.check_places()?;
         super::runtime()?.block_on(async {
             let (assembly, planned, sources) = Assembly::live(&project, &config, &selected).await?;
             let refused: Vec<Error> = planned.into_iter().filter_map(|planned| planned.outcome.err()).collect();

@@ -101,6 +101,20 @@ impl Config {
         Ok(Config { sources, state, warehouse, commit_every, workers, pipeline })
     }
 
+    /// Refuses early, before a source hears of us, what could not even be made a directory.
+    pub fn check_places(&self) -> Result<()> {
+        for (key, place) in [("state", &self.state), ("warehouse", &self.warehouse)] {
+            let found = place.ancestors().find(|path| path.exists());
+            if let Some(file) = found.filter(|path| !path.is_dir()) {
+                let what = format!("the {key} directory `{}` cannot be made", place.display());
+                return Err(Error::operator(what)
+                    .because(format!("`{}` is not a directory", file.display()))
+                    .hint(format!("set `{key}:` in {FILE} to another place")));
+            }
+        }
+        Ok(())
+    }
+
     /// The SQLite file of the embedded Iceberg catalog.
     pub fn catalog(&self) -> PathBuf {
         self.state.join("catalog.db")

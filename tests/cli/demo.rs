@@ -39,7 +39,7 @@ fn wait_for_server(demo: &mut Daemon, project: &Project, name: &str) {
 fn a_demo_on_real_servers_verifies_and_leaves_only_its_tables() {
     let project = stage();
     let demo = project.driftless().args(["demo", "--seconds", "5"]).finish().expect_code(0);
-    assert!(demo.stdout.contains("16 of 16 models equal") && demo.stdout.contains("iceberg_scan('"), "{demo:#?}");
+    assert!(demo.stdout.contains("13 of 13 models equal") && demo.stdout.contains("iceberg_scan('"), "{demo:#?}");
     assert!(demo.stderr.contains("starting a private Postgres and a private MariaDB"), "{demo:#?}");
     assert_eq!(left(project.path()), Vec::<String>::new());
     let stage = project.path().join("state/demo");
@@ -56,12 +56,12 @@ fn a_demo_without_servers_replays_recorded_logs_and_can_be_had_twice() {
     let run = || project.driftless().args(["demo", "--seconds", "3"]).env("DRIFTLESS_DEMO_SERVERS", "none");
     for _ in 0..2 {
         let demo = run().finish().expect_code(0);
-        assert!(demo.stdout.contains("16 of 16 models equal"), "{demo:#?}");
+        assert!(demo.stdout.contains("13 of 13 models equal"), "{demo:#?}");
         assert!(demo.stderr.contains("the sources are recorded logs of changes"), "{demo:#?}");
     }
     let verdict = run().arg("--json").finish().expect_code(0);
     let verdict: serde_json::Value = serde_json::from_str(&verdict.stdout).expect("one document and nothing else");
-    assert_eq!(verdict["models"].as_array().map(Vec::len), Some(16));
+    assert_eq!(verdict["models"].as_array().map(Vec::len), Some(13));
 
     let mut told = Transcript::new("demo");
     told.hide(project.path().display(), "PROJECT");

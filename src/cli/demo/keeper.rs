@@ -24,9 +24,10 @@ dir=$1 last=$2 keep=$3; shift 3
 end() {
     [ -n "$pid" ] || return
     kill -s "$1" "$pid" 2>/dev/null
-    (sleep 5; kill -s KILL "$pid") >/dev/null 2>&1 & impatient=$!
+    (nap=; trap '[ -z "$nap" ] || kill "$nap"; exit' TERM; sleep 5 & nap=$!
+     wait "$nap"; kill -s KILL "$pid") >/dev/null 2>&1 & impatient=$!
     wait "$pid" 2>/dev/null
-    kill -s KILL "$impatient" 2>/dev/null; wait "$impatient" 2>/dev/null
+    kill -s TERM "$impatient" 2>/dev/null; wait "$impatient" 2>/dev/null
     pid=; rm -f "$dir/pid"
 }
 while read -r command signal; do

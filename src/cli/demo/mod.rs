@@ -45,9 +45,6 @@ const BILLING: &str = "billing";
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 
-/// Shows a small shop, its orders in Postgres and its billing in MariaDB: both start privately below
-/// state/demo, are written to while every model is kept fresh, and are gone at the end. Where their
-/// programs are not installed, recorded logs of changes take their place.
 #[derive(Args)]
 pub struct Demo {
     /// How long to write
@@ -134,7 +131,7 @@ impl Demo {
         daemon.end()?;
         drop(servers);
         if !play.shared.json {
-            println!("\n{written} transactions written, all of them in every model.\n");
+            println!("\n{written} transactions written, and caught up with.\n");
         }
         verify::show(&verdict, play.shared.json)?;
         play.farewell(&config)?;

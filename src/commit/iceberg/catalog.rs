@@ -86,7 +86,11 @@ impl Catalog {
 
     /// The metadata file that a table shows.
     pub fn location(&self, namespace: &str, table: &str) -> Result<Option<String>> {
-        location(&self.db, namespace, table).map_err(|e| fault(&self.path, e))
+        match location(&self.db, namespace, table) {
+            // A daemon is just making the file: its tables come a moment later.
+            Err(rusqlite::Error::SqliteFailure(_, Some(what))) if what.starts_with("no such table") => Ok(None),
+            found => found.map_err(|e| fault(&self.path, e)),
+        }
     }
 
     /// Enters new tables, all or none: namespace, name and location each.
