@@ -145,7 +145,7 @@ impl Engine {
             pending.level(number, rows);
         }
 
-        let shows = |number: usize| Some((&*sink).published(oracle.target_of(number)?)?.into());
+        let shows = |number: usize| Some(sink.published(oracle.target_of(number)?)?.into());
         let models = assembly.models.iter().enumerate().map(|(number, model)| ModelStatus {
             name: model.name.clone(),
             table: model.published.then(|| format!("{}.{}", model.target.namespace, model.target.table)),

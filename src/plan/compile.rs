@@ -120,10 +120,10 @@ fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal
     let visit = |node: &LogicalPlan| {
         node.apply_expressions(|expression| {
             expression.apply(|e| {
-                if let Expr::ScalarFunction(call) = e {
-                    if call.func.signature().volatility != Volatility::Immutable {
-                        found.get_or_insert(call.func.name().to_string());
-                    }
+                if let Expr::ScalarFunction(call) = e
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found.get_or_insert(call.func.name().to_string());
                 }
                 Ok(TreeNodeRecursion::Continue)
             })

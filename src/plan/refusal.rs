@@ -22,10 +22,10 @@ impl Refusal {
 
     /// Points at the first place where `sql` has these words one after another, if there is one.
     pub fn at_words(mut self, sql: &str, words: &[&str]) -> Refusal {
-        if self.line == 0 {
-            if let Some((line, column, width)) = find_words(sql, words) {
-                (self.line, self.column, self.width) = (line, column, width);
-            }
+        if self.line == 0
+            && let Some((line, column, width)) = find_words(sql, words)
+        {
+            (self.line, self.column, self.width) = (line, column, width);
         }
         self
     }
@@ -117,7 +117,7 @@ fn plainly(text: &str) -> String {
 /// Names in quotes become names in backticks.
 fn backticked(text: &str) -> String {
     let parts: Vec<&str> = text.split('\'').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text.to_string();
     }
     parts.join("`")

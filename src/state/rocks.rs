@@ -44,13 +44,10 @@ impl Store {
         let families = [BASE, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
         let db = DB::open_cf_descriptors(&options, &rocks, families).map_err(|e| damaged(&rocks, e)).doing(doing())?;
         let store = Store { db, dir: dir.to_path_buf(), _lock: lock };
-        if let Some(checkpoint) = store.checkpoint()? {
-            if checkpoint.format != FORMAT {
-                let message =
-                    format!("`{}` has format {}, this program writes {FORMAT}", dir.display(), checkpoint.format);
-                return Err(Error::operator(message)
-                    .hint("run the version that wrote it, or point `state:` at an empty directory to copy anew"));
-            }
+        if let Some(checkpoint) = store.checkpoint()?.filter(|checkpoint| checkpoint.format != FORMAT) {
+            let message = format!("`{}` has format {}, this program writes {FORMAT}", dir.display(), checkpoint.format);
+            return Err(Error::operator(message)
+                .hint("run the version that wrote it, or point `state:` at an empty directory to copy anew"));
         }
         Ok(store)
     }
