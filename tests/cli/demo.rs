@@ -53,9 +53,8 @@ fn a_demo_on_real_servers_verifies_and_leaves_only_its_tables() {
 #[test]
 fn a_demo_without_servers_replays_recorded_logs_and_can_be_had_twice() {
     let project = stage();
-    let run = |seconds: &str| {
-        project.driftless().args(["demo", "--seconds", seconds]).env("DRIFTLESS_DEMO_SERVERS", "none")
-    };
+    let run =
+        |seconds: &str| project.driftless().args(["demo", "--seconds", seconds]).env("DRIFTLESS_DEMO_SERVERS", "none");
     for _ in 0..2 {
         let demo = run("3").finish().expect_code(0);
         assert!(demo.stdout.contains("13 of 13 models equal"), "{demo:#?}");
