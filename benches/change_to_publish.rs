@@ -17,7 +17,8 @@ use driftless::row::Position;
 
 const TABLE: &str = "create table events (id bigint primary key, kind int not null, amount numeric(12, 2) not null);
     insert into events select i, i % 100, i from generate_series(1, 100000) i;";
-const MODEL: &str = "select kind, count(*) as events, sum(amount) as amount from {{ source('app', 'events') }} group by kind";
+const MODEL: &str =
+    "select kind, count(*) as events, sum(amount) as amount from {{ source('app', 'events') }} group by kind";
 
 /// A commit, and when it was seen.
 struct Sent {
@@ -51,7 +52,8 @@ fn main() {
         let project = Project::load(&dir, &Options::default()).expect("the project loads");
         let config = Config::load(&project).expect("the configuration loads");
         let models: Vec<_> = project.models.iter().collect();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
         runtime.block_on(async {
             let (assembly, _, sources) = Assembly::live(&project, &config, &models).await.expect("it compiles");
             let run = Run { once: false, observer: Some(observer) };
@@ -111,7 +113,10 @@ fn report(
     published: &mut [Duration],
 ) {
     let mut json = serde_json::Map::new();
-    println!("{transactions} single-row transactions at {rate}/s in {:.1} s, commit_every {commit_every}", wall.as_secs_f64());
+    println!(
+        "{transactions} single-row transactions at {rate}/s in {:.1} s, commit_every {commit_every}",
+        wall.as_secs_f64()
+    );
     println!("{:<24} {:>10} {:>10} {:>10}", "visible in", "p50 ms", "p99 ms", "max ms");
     for (name, seen) in [("the maintained view", maintained), ("Iceberg", published)] {
         seen.sort();
@@ -120,5 +125,8 @@ fn report(
         println!("{name:<24} {p50:>10.1} {p99:>10.1} {max:>10.1}");
         json.insert(name.into(), serde_json::json!({"p50_ms": p50, "p99_ms": p99, "max_ms": max}));
     }
-    println!("{}", serde_json::json!({"transactions": transactions, "rate": rate, "commit_every": commit_every, "visible_in": json}));
+    println!(
+        "{}",
+        serde_json::json!({"transactions": transactions, "rate": rate, "commit_every": commit_every, "visible_in": json})
+    );
 }

@@ -14,8 +14,8 @@ use support::driftless::{Daemon, Project};
 use support::mariadb::{self, MariaDb};
 use support::postgres::{self, Postgres};
 use support::readers::{BOTH, Readers};
-use support::traffic::{Dice, Traffic};
 use support::shop;
+use support::traffic::{Dice, Traffic};
 
 /// The example project, its two servers, and how to ask each of the three.
 struct Shop {
@@ -112,7 +112,8 @@ fn every_model_equals_what_postgres_answers_at_fifty_random_pauses() {
     }
     traffic.into_iter().for_each(Traffic::join);
     // Promise 9, sources are not harmed: nobody's replica identity was touched, and there is one slot.
-    let harm = "select (select count(*) from pg_class where relreplident <> 'd' and relnamespace = 'public'::regnamespace)
+    let harm =
+        "select (select count(*) from pg_class where relreplident <> 'd' and relnamespace = 'public'::regnamespace)
         || ' ' || (select count(*) from pg_replication_slots)";
     assert_eq!(shop.oracle.value(harm).as_deref(), Some("0 1"));
     shop.assert_published(&mut daemon, &mut readers, "the end of the traffic");
@@ -163,12 +164,14 @@ fn a_crash_at_every_named_point_is_finished_or_made_again() {
     let points =
         ["stage.files", "stage.done", "checkpoint.before", "checkpoint.after", "publish.before", "publish.after"];
     for (round, point) in points.iter().cycle().take(points.len() * 2).enumerate() {
-        shop.oracle.execute("update orders set status = 'shipped' where id % 3 = 0; update orders set status = 'paid' where id % 3 = 1");
+        shop.oracle
+            .execute("update products set price = price + 1; update orders set status = 'paid' where id % 3 = 1");
         let run = shop.project.driftless().args(["run", "--once"]).env("DRIFTLESS_CRASH_AT", *point);
         let run = run.env("SHOP_URL", shop.postgres.url("shop")).env("BILLING_URL", shop.mariadb.url("billing"));
         let crashed = run.finish();
         assert_eq!(crashed.code, None, "round {round}: it dies at {point}: {}", crashed.stderr);
-        shop.oracle.execute(&format!("insert into orders select 900000 + {round}, min(id), 'paid', now() from customers"));
+        shop.oracle
+            .execute(&format!("insert into orders select 900000 + {round}, min(id), 'paid', now() from customers"));
         let mut daemon = shop.start(&[]);
         shop.assert_published(&mut daemon, &mut readers, &format!("after a crash at {point}"));
         assert_eq!(daemon.signal("INT", Duration::from_secs(30)).code(), Some(0), "{}", daemon.stderr());
@@ -212,7 +215,8 @@ fn every_snapshot_shows_whole_transactions() {
         let total = readers.read(BOTH[looks % 2], &tables["public.total"]).rows;
         assert_eq!(total.keys().collect::<Vec<_>>(), [r#"{"total":5000,"accounts":50}"#], "look {looks}");
         let rich = readers.read(BOTH[looks % 2], &tables["public.rich"]);
-        let balance = |row: &String| serde_json::from_str::<Value>(row).expect("JSON")["balance"].as_i64().expect("set");
+        let balance =
+            |row: &String| serde_json::from_str::<Value>(row).expect("JSON")["balance"].as_i64().expect("set");
         let sum: i64 = rich.rows.iter().map(|(row, times)| balance(row) * times).sum();
         assert_eq!((sum, rich.rows.len()), (5000, 50), "look {looks}");
         looks += 1;

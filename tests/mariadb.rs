@@ -33,6 +33,9 @@ fn describe(url: &str, tables: &[&str]) -> Result<Vec<Table>> {
     runtime().block_on(async { source(url)?.describe(&names(tables)).await })
 }
 
+/// What it takes to go on: the server, the tables, their rows, the position.
+type Stopped = (String, Vec<Table>, Vec<BTreeMap<Row, Row>>, Option<Position>);
+
 /// A source at work, and its tables as they follow from what it told.
 struct Follower {
     runtime: Runtime,
@@ -65,16 +68,14 @@ impl Follower {
         let tail = Some(runtime.block_on(start)?);
         rows.resize(tables.len(), BTreeMap::new());
         let mut follower = Follower { runtime, events, tail, url, tables, rows, position, transactions: Vec::new() };
-        if follower.position.is_none() {
-            while follower.position.is_none() {
-                follower.take()?;
-            }
+        while follower.position.is_none() {
+            follower.take()?;
         }
         Ok(follower)
     }
 
     /// Stops without a word to the server but what a dropped connection says.
-    fn stop(mut self) -> (String, Vec<Table>, Vec<BTreeMap<Row, Row>>, Option<Position>) {
+    fn stop(mut self) -> Stopped {
         let tail = self.tail.take().expect("stopped once");
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, tail.stop()).await }).expect("stops");
         (self.url.clone(), self.tables.clone(), std::mem::take(&mut self.rows), self.position.clone())

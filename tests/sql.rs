@@ -135,7 +135,10 @@ fn run(seed: u64, workers: usize) {
             assert_eq!(faults, 0, "`{name}` has faults: {:?}", output.faults[number]);
             if expected != kept[number] {
                 let show = |rows: &BTreeMap<Row, Diff>| {
-                    rows.iter().map(|(row, diff)| format!("  {diff} × {}", codec.show(row))).collect::<Vec<_>>().join("\n")
+                    rows.iter()
+                        .map(|(row, diff)| format!("  {diff} × {}", codec.show(row)))
+                        .collect::<Vec<_>>()
+                        .join("\n")
                 };
                 panic!(
                     "`{name}` at Moment {moment}, {workers} workers, SEED={seed}:\nrecompute\n{}\nmaintained\n{}",

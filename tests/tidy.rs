@@ -59,7 +59,9 @@ fn sources() -> BTreeMap<String, String> {
 /// Lines of code with their number, comments left out, up to the file's own tests.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
-    lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    lines
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 /// Whether `line` names `word` as a whole path segment that begins a path.
@@ -122,7 +124,8 @@ fn only_world_asks_the_time_and_rolls_dice() {
 
 #[test]
 fn every_file_says_on_its_first_line_what_it_is_for() {
-    let silent: Vec<String> = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(f, _)| f).collect();
+    let silent: Vec<String> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(f, _)| f).collect();
     assert!(silent.is_empty(), "no `//!` on the first line of: {}", silent.join(", "));
 }
 
@@ -145,7 +148,10 @@ fn the_map_names_every_folder_and_every_folder_is_on_it() {
     }
     let library = sources().remove("lib.rs").expect("src/lib.rs");
     for module in library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
-        assert!(map.contains(&format!("`{module}/`")) || map.contains(&format!("`{module}.rs`")), "{module} is on no map");
+        assert!(
+            map.contains(&format!("`{module}/`")) || map.contains(&format!("`{module}.rs`")),
+            "{module} is on no map"
+        );
     }
 }
 

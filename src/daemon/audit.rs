@@ -43,11 +43,20 @@ pub struct ModelVerdict {
 pub enum Difference {
     Equal,
     /// Rows that the recompute has and the table has not (+), and the other way round (-); some of them.
-    Differs { missing: u64, unexpected: u64, rows: Vec<(String, Diff)> },
+    Differs {
+        missing: u64,
+        unexpected: u64,
+        rows: Vec<(String, Diff)>,
+    },
     /// The snapshot's own fingerprint is not that of its rows.
-    Fingerprint { written: String, found: String },
+    Fingerprint {
+        written: String,
+        found: String,
+    },
     /// The model cannot be computed, or reads one that cannot: its last good snapshot stays.
-    Withheld { why: String },
+    Withheld {
+        why: String,
+    },
 }
 
 impl Verdict {
@@ -123,10 +132,8 @@ impl Loaded {
             let wanted = number.is_some() && (only.is_empty() || only.contains(&target.model));
             shown.push(match wanted {
                 false => None,
-                true => {
-                    iceberg::read_published(&oracle.catalog, &target.namespace, &target.table, &target.schema)?
-                        .map(|(published, rows, _)| (published, rows))
-                }
+                true => iceberg::read_published(&oracle.catalog, &target.namespace, &target.table, &target.schema)?
+                    .map(|(published, rows, _)| (published, rows)),
             });
         }
         let withheld = withheld.to_vec();
@@ -146,9 +153,10 @@ impl Loaded {
             }
             let verdict = match computed {
                 Err(error) => (0, Difference::Withheld { why: error.to_string() }),
-                Ok(batch) if self.withheld.contains(&number) => {
-                    (batch.num_rows() as u64, Difference::Withheld { why: "it has rows that cannot be computed".into() })
-                }
+                Ok(batch) if self.withheld.contains(&number) => (
+                    batch.num_rows() as u64,
+                    Difference::Withheld { why: "it has rows that cannot be computed".into() },
+                ),
                 Ok(batch) => (batch.num_rows() as u64, difference(&batch, shown)),
             };
             models.push(ModelVerdict { model: target.model.clone(), rows: verdict.0, result: verdict.1 });
@@ -228,8 +236,11 @@ fn stored(kept: &[Kept], table: &AssembledTable) -> Result<(u32, Table)> {
     let holds = |kept: &Kept| table.table.schema.fields().iter().all(|f| kept.columns.contains(f.name()));
     let same = kept.iter().find(|k| k.source == table.source && k.name == table.table.name && holds(k));
     let same = same.ok_or_else(|| {
-        Error::operator(format!("the models use other columns of `{}` than the state directory holds", table.table.name))
-            .hint("start `driftless run` once with the present models")
+        Error::operator(format!(
+            "the models use other columns of `{}` than the state directory holds",
+            table.table.name
+        ))
+        .hint("start `driftless run` once with the present models")
     })?;
     Ok((same.id, same.table()?))
 }

@@ -362,7 +362,8 @@ impl Engine {
     fn audit(&self, wanted: Wanted) {
         let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
         if copying {
-            let error = Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
+            let error =
+                Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
             let _ = wanted.reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
             return;
         }

@@ -7,8 +7,8 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
 use std::cell::RefCell;
 use std::rc::Rc;
-use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::dataflow::Scope;
+use timely::dataflow::operators::{Inspect, Probe, probe};
 
 pub(super) type Time = u64;
 pub(super) type Rows<'scope> = VecCollection<'scope, Time, Row, Diff>;

@@ -12,11 +12,7 @@ use differential_dataflow::AsCollection;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Operator;
 
-pub(super) fn map<'scope>(
-    rows: Rows<'scope>,
-    input: &SchemaRef,
-    program: &Program,
-) -> (Rows<'scope>, Faults<'scope>) {
+pub(super) fn map<'scope>(rows: Rows<'scope>, input: &SchemaRef, program: &Program) -> (Rows<'scope>, Faults<'scope>) {
     let (program, codec) = (program.clone(), Codec::new(input.clone()));
     let results = rows.inner.unary(Pipeline, "Map", move |_, _| {
         move |input, output| {

@@ -109,13 +109,14 @@ impl Program {
         }
         for (chunk, at) in rows.chunks(ROWS_AT_ONCE).zip((0..).step_by(ROWS_AT_ONCE)) {
             match self.run_batch(chunk) {
-                Ok(done) => outcomes.extend(done.into_iter().map(|(i, row)| Outcome { input: at + i, result: Ok(row) })),
+                Ok(done) => {
+                    outcomes.extend(done.into_iter().map(|(i, row)| Outcome { input: at + i, result: Ok(row) }))
+                }
                 Err(_) => {
                     for (i, row) in chunk.iter().enumerate() {
                         match self.run_batch(std::slice::from_ref(row)) {
-                            Ok(done) => {
-                                outcomes.extend(done.into_iter().map(|(_, row)| Outcome { input: at + i, result: Ok(row) }))
-                            }
+                            Ok(done) => outcomes
+                                .extend(done.into_iter().map(|(_, row)| Outcome { input: at + i, result: Ok(row) })),
                             Err(message) => outcomes.push(Outcome { input: at + i, result: Err(message) }),
                         }
                     }

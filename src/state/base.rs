@@ -183,8 +183,9 @@ impl Base {
 
     fn unknown(&self, table: usize, what: &str) -> Error {
         let name = &self.tables[table].name;
-        Error::corrupt(format!("the source tells of an {what} in `{name}` to a row that is not in our copy"))
-            .hint("stop, move the state directory away and start: the source is then copied anew and the tables levelled")
+        Error::corrupt(format!("the source tells of an {what} in `{name}` to a row that is not in our copy")).hint(
+            "stop, move the state directory away and start: the source is then copied anew and the tables levelled",
+        )
     }
 }
 

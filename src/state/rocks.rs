@@ -29,7 +29,8 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(|e| unusable(dir, e)).doing(doing())?;
         let lock = lock(dir).doing(doing())?;
         let rocks = dir.join("rocks");
-        let foreign = rocks.exists() && !rocks.join("CURRENT").exists() && rocks.read_dir().is_ok_and(|mut d| d.next().is_some());
+        let foreign =
+            rocks.exists() && !rocks.join("CURRENT").exists() && rocks.read_dir().is_ok_and(|mut d| d.next().is_some());
         if foreign {
             return Err(Error::corrupt(format!("`{}` is not a store of ours", rocks.display()))
                 .hint("point `state:` in driftless.yml at an empty directory"));
@@ -45,7 +46,8 @@ impl Store {
         let store = Store { db, dir: dir.to_path_buf(), _lock: lock };
         if let Some(checkpoint) = store.checkpoint()? {
             if checkpoint.format != FORMAT {
-                let message = format!("`{}` has format {}, this program writes {FORMAT}", dir.display(), checkpoint.format);
+                let message =
+                    format!("`{}` has format {}, this program writes {FORMAT}", dir.display(), checkpoint.format);
                 return Err(Error::operator(message)
                     .hint("run the version that wrote it, or point `state:` at an empty directory to copy anew"));
             }
@@ -97,7 +99,8 @@ impl Store {
     }
 
     pub fn row(&self, table: u32, key: &Row) -> Result<Option<Row>> {
-        let row = self.db.get_pinned_cf(self.family(BASE), stored_key(table, key)).map_err(|e| damaged(&self.dir, e))?;
+        let row =
+            self.db.get_pinned_cf(self.family(BASE), stored_key(table, key)).map_err(|e| damaged(&self.dir, e))?;
         Ok(row.map(|bytes| Row::from(bytes.as_ref())))
     }
 

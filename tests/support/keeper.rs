@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use driftless::cli::demo::keeper::{self, Afterwards};
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub use driftless::cli::demo::keeper::{Keeper, alive};
 
 /// A server and its directory, both gone when the keeper is.
