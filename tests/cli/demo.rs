@@ -53,23 +53,24 @@ fn a_demo_on_real_servers_verifies_and_leaves_only_its_tables() {
 #[test]
 fn a_demo_without_servers_replays_recorded_logs_and_can_be_had_twice() {
     let project = stage();
-    let run = || project.driftless().args(["demo", "--seconds", "3"]).env("DRIFTLESS_DEMO_SERVERS", "none");
+    let run =
+        |seconds: &str| project.driftless().args(["demo", "--seconds", seconds]).env("DRIFTLESS_DEMO_SERVERS", "none");
     for _ in 0..2 {
-        let demo = run().finish().expect_code(0);
+        let demo = run("3").finish().expect_code(0);
         assert!(demo.stdout.contains("13 of 13 models equal"), "{demo:#?}");
         assert!(demo.stderr.contains("the sources are recorded logs of changes"), "{demo:#?}");
     }
-    let verdict = run().arg("--json").finish().expect_code(0);
+    let verdict = run("3").arg("--json").finish().expect_code(0);
     let verdict: serde_json::Value = serde_json::from_str(&verdict.stdout).expect("one document and nothing else");
     assert_eq!(verdict["models"].as_array().map(Vec::len), Some(13));
 
     let mut told = Transcript::new("demo");
     told.hide(project.path().display(), "PROJECT");
-    let mut first = run().args(["--seconds", "600"]).start();
+    let mut first = run("600").start();
     first.wait_for_words("transactions written", Duration::from_secs(30));
-    told.case("a second demo beside the first", run()).expect_code(1);
+    told.case("a second demo beside the first", run("3")).expect_code(1);
     assert_eq!(first.signal("TERM", Duration::from_secs(30)).code(), Some(1));
-    told.case("nothing selected", run().args(["-s", "no_such_model"])).expect_code(0);
+    told.case("nothing selected", run("3").args(["-s", "no_such_model"])).expect_code(0);
     let other = recorded(&[ORDERS]);
     other.write(
         "models/staging/_sources.yml",

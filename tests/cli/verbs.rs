@@ -83,6 +83,8 @@ fn a_run_a_status_and_a_verify_without_a_daemon() {
     assert_eq!(snapshot["rows"], 1, "{status}");
     told.hide(&snapshot["snapshot_id"], "SNAPSHOT");
     told.hide(snapshot["fingerprint"].as_str().expect("text"), "FINGERPRINT");
+    let metadata = status["models"][0]["metadata"].as_str().and_then(|path| path.rsplit('/').next());
+    told.hide(metadata.expect("a metadata file"), "METADATA");
     told.case("status after it", call(&["status"])).expect_code(0);
     told.case("status after it, for machines", call(&["status", "--json"])).expect_code(0);
     told.case("verify after it", call(&["verify"])).expect_code(0);
