@@ -117,7 +117,7 @@ fn a_commit_describes_itself() {
     assert_eq!(summary["driftless.model"], "orders");
     assert_eq!(summary["driftless.definition"], "1");
     assert_eq!(summary["driftless.moment"], "5");
-    assert_eq!(summary["driftless.cut"], r#"{"shop":{"offset":50}}"#);
+    assert_eq!(summary["driftless.cut"], r#"{"shop":{"offset":"50"}}"#);
     assert_eq!(summary["driftless.rows"], "3");
     assert_eq!(summary["total-records"], "3");
 
