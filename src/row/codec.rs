@@ -202,6 +202,23 @@ impl Codec {
         self.kinds.iter().map(span).collect()
     }
 
+    /// How many bytes the first `columns` columns of a row take.
+    #[inline]
+    pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
+        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], *kind))
+    }
+
+    /// Where each column of a row ends; `ends` is the caller's, to be used again.
+    #[inline]
+    pub fn ends(&self, row: &[u8], ends: &mut Vec<u32>) {
+        ends.clear();
+        let mut at = 0;
+        ends.extend(self.kinds.iter().map(|kind| {
+            at += length(&row[at..], *kind);
+            at as u32
+        }));
+    }
+
     /// The row of only these columns, in this order.
     pub fn project(&self, row: &Row, columns: &[usize]) -> Row {
         let spans = self.spans(row.bytes());

@@ -17,6 +17,7 @@ mod codec;
 mod datum;
 mod fingerprint;
 mod moment;
+mod rows;
 mod table;
 
 pub use change::{Change, Delta, Diff, NewRow, consolidate};
@@ -24,4 +25,5 @@ pub use codec::{Codec, Row, RowWriter, check_types};
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
+pub use rows::{Rows, compare, lead};
 pub use table::{Table, TableName, type_name, type_named};

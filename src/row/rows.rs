@@ -1,0 +1,204 @@
+//! Many rows in one buffer, each with its diff: what flows between operators, and what becomes a batch.
+//!
+//! No row is an allocation of its own: rows lie one after another in `bytes`, `ends` says where each stops.
+//! They are in no order, and equal rows may stand there more than once, until [`Rows::consolidate`].
+
+use super::{Delta, Diff, Row};
+use std::cmp::Ordering;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    diffs: Vec<Diff>,
+}
+
+impl Rows {
+    pub fn with_capacity(rows: usize, bytes: usize) -> Rows {
+        Rows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows), diffs: Vec::with_capacity(rows) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many bytes the rows have together.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn row(&self, at: usize) -> &[u8] {
+        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.bytes[from..self.ends[at] as usize]
+    }
+
+    pub fn diff(&self, at: usize) -> Diff {
+        self.diffs[at]
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], Diff)> {
+        (0..self.len()).map(|at| (self.row(at), self.diffs[at]))
+    }
+
+    pub fn push(&mut self, row: &[u8], diff: Diff) {
+        self.extend(row);
+        self.end(diff);
+    }
+
+    /// Adds bytes to the row that is being written; [`Rows::end`] completes it.
+    pub fn extend(&mut self, part: &[u8]) {
+        self.bytes.extend_from_slice(part);
+    }
+
+    /// The buffer of the row that is being written, for those who write into it themselves.
+    pub fn open(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub fn end(&mut self, diff: Diff) {
+        self.ends.push(u32::try_from(self.bytes.len()).expect("containers are cut far below 4 GiB"));
+        self.diffs.push(diff);
+    }
+
+    /// Forgets what was written since the last [`Rows::end`].
+    pub fn undo(&mut self) {
+        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
+    pub fn append(&mut self, other: &Rows) {
+        let offset = self.bytes.len();
+        u32::try_from(offset + other.bytes.len()).expect("containers are cut far below 4 GiB");
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| end + offset as u32));
+        self.diffs.extend_from_slice(&other.diffs);
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.diffs.clear();
+    }
+
+    pub fn negate(&mut self) {
+        self.diffs.iter_mut().for_each(|diff| *diff = -*diff);
+    }
+
+    /// Sorted, each row once, none that comes to nothing.
+    pub fn consolidate(&self) -> Rows {
+        let mut result = Rows::with_capacity(self.len(), self.bytes.len());
+        self.consolidate_into(|row, diff| result.push(row, diff));
+        result
+    }
+
+    /// Hears each row once, in order, if its diffs do not come to nothing.
+    pub fn consolidate_into(&self, mut hear: impl FnMut(&[u8], Diff)) {
+        let order = self.order();
+        let mut at = 0;
+        while at < order.len() {
+            let row = self.row(order[at].1 as usize);
+            let mut diff = self.diffs[order[at].1 as usize];
+            let lead = order[at].0;
+            at += 1;
+            while at < order.len() && order[at].0 == lead && self.row(order[at].1 as usize) == row {
+                diff += self.diffs[order[at].1 as usize];
+                at += 1;
+            }
+            if diff != 0 {
+                hear(row, diff);
+            }
+        }
+    }
+
+    /// The rows' numbers in the order of their bytes, each with its lead.
+    fn order(&self) -> Vec<(u128, u32)> {
+        let mut order: Vec<(u128, u32)> = (0..self.len()).map(|at| (lead(self.row(at)), at as u32)).collect();
+        // Most rows differ in their lead: whole rows are compared only within runs of one lead.
+        order.sort_unstable_by_key(|(lead, _)| *lead);
+        let mut from = 0;
+        while from < order.len() {
+            let run = order[from..].iter().take_while(|(lead, _)| *lead == order[from].0).count();
+            if run > 1 {
+                order[from..from + run].sort_unstable_by(|a, b| self.row(a.1 as usize).cmp(self.row(b.1 as usize)));
+            }
+            from += run;
+        }
+        order
+    }
+}
+
+impl FromIterator<Delta> for Rows {
+    fn from_iter<I: IntoIterator<Item = Delta>>(deltas: I) -> Rows {
+        let mut rows = Rows::default();
+        deltas.into_iter().for_each(|(row, diff)| rows.push(row.bytes(), diff));
+        rows
+    }
+}
+
+impl From<&Rows> for Vec<Delta> {
+    fn from(rows: &Rows) -> Vec<Delta> {
+        rows.iter().map(|(row, diff)| (Row::from(row), diff)).collect()
+    }
+}
+
+/// The first 16 bytes of a row as a number: where two leads differ, they order their rows.
+#[inline]
+pub fn lead(row: &[u8]) -> u128 {
+    match row.first_chunk::<16>() {
+        Some(chunk) => u128::from_be_bytes(*chunk),
+        None => {
+            let mut padded = [0; 16];
+            padded[..row.len()].copy_from_slice(row);
+            u128::from_be_bytes(padded)
+        }
+    }
+}
+
+/// The order of rows: that of their bytes.
+#[inline]
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    match (a.first_chunk::<16>(), b.first_chunk::<16>()) {
+        (Some(x), Some(y)) if x != y => u128::from_be_bytes(*x).cmp(&u128::from_be_bytes(*y)),
+        _ => a.cmp(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_rows_meet_whatever_their_length() {
+        let mut rows = Rows::default();
+        let long = [7u8; 40];
+        let mut longer = long.to_vec();
+        longer[39] = 8;
+        for (row, diff) in [
+            (&long[..], 1),
+            (&[][..], 1),
+            (&[1, 0][..], 2),
+            (&longer[..], 1),
+            (&[1][..], 1),
+            (&long[..], 2),
+            (&[1, 0][..], -2),
+            (&[][..], 4),
+        ] {
+            rows.push(row, diff);
+        }
+        let all: Vec<(Vec<u8>, Diff)> = rows.consolidate().iter().map(|(row, diff)| (row.to_vec(), diff)).collect();
+        assert_eq!(all, [(vec![], 5), (vec![1], 1), (long.to_vec(), 3), (longer, 1)]);
+    }
+
+    #[test]
+    fn what_is_undone_leaves_no_bytes() {
+        let mut rows = Rows::default();
+        rows.push(b"a", 1);
+        rows.extend(b"half");
+        rows.undo();
+        rows.push(b"b", 1);
+        assert_eq!(rows.row(1), b"b");
+    }
+}

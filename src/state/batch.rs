@@ -1,0 +1,315 @@
+//! A batch: sorted rows in blocks, never changed once built. A cursor walks it; merging makes one of many.
+//!
+//! A key is a prefix of a row: columns end by themselves (`row::Codec`), so that the rows of a key are those
+//! that begin with its bytes, and they stand together.
+
+use super::block::{BLOCK_BYTES, Block, Builder};
+use super::bodies::{Bodies, Slot};
+use crate::row::{Diff, Rows, compare, lead};
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct Batch {
+    slots: Vec<Arc<Slot>>,
+    /// The lead of each slot's first row: where to look, without touching the slots.
+    leads: Vec<u128>,
+    rows: usize,
+}
+
+impl Batch {
+    /// From rows in any order.
+    pub fn of(rows: &Rows, bodies: &Arc<Bodies>) -> Batch {
+        let mut builder = BatchBuilder::new(bodies.clone());
+        rows.consolidate_into(|row, diff| builder.push(row, diff));
+        builder.finish()
+    }
+
+    pub fn of_slots(slots: Vec<Arc<Slot>>) -> Batch {
+        let leads = slots.iter().map(|slot| lead(slot.first())).collect();
+        let rows = slots.iter().map(|slot| slot.rows()).sum();
+        Batch { slots, leads, rows }
+    }
+
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Stands before the first row.
+    pub fn cursor(&self) -> Cursor<'_> {
+        let mut cursor = Cursor { batch: self, slot: 0, block: None, at: 0 };
+        cursor.enter(0);
+        cursor
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Diff)> {
+        let mut cursor = self.cursor();
+        std::iter::from_fn(move || {
+            let (row, diff) = cursor.row().map(|(row, diff)| (row.to_vec(), diff))?;
+            cursor.step();
+            Some((row, diff))
+        })
+    }
+}
+
+/// A place in a batch. It only moves forward.
+pub struct Cursor<'a> {
+    batch: &'a Batch,
+    slot: usize,
+    /// `None` behind the last row.
+    block: Option<Arc<Block>>,
+    at: usize,
+}
+
+impl Cursor<'_> {
+    #[inline]
+    pub fn row(&self) -> Option<(&[u8], Diff)> {
+        self.block.as_ref().map(|block| (block.row(self.at), block.diff(self.at)))
+    }
+
+    #[inline]
+    pub fn step(&mut self) {
+        self.at += 1;
+        if self.block.as_ref().is_some_and(|block| self.at == block.rows()) {
+            self.enter(self.slot + 1);
+        }
+    }
+
+    /// To the first row that is not less than `key`, if that is ahead.
+    pub fn seek(&mut self, key: &[u8]) {
+        let Some(block) = &self.block else { return };
+        if self.within(key) {
+            self.at = block.seek(self.at, key);
+            if self.at == block.rows() {
+                self.enter(self.slot + 1);
+            }
+            return;
+        }
+        let slot = self.slot_of(key);
+        if slot != self.slot {
+            self.enter(slot);
+        }
+        let block = self.block.as_ref().expect("there is a slot for every key");
+        self.at = block.seek(self.at, key);
+        if self.at == block.rows() {
+            self.enter(slot + 1);
+        }
+    }
+
+    /// Whether the next slot begins behind `key`.
+    fn within(&self, key: &[u8]) -> bool {
+        self.batch.slots.get(self.slot + 1).is_none_or(|next| compare(key, next.first()).is_le())
+    }
+
+    /// The last slot from here on whose first row is less than `key`, or this one.
+    fn slot_of(&self, key: &[u8]) -> usize {
+        let (leads, lead) = (&self.batch.leads[self.slot..], lead(key));
+        let mut step = 1;
+        while step < leads.len() && leads[step] < lead {
+            step *= 2;
+        }
+        let from = step / 2;
+        let to = leads.len().min(step + 1);
+        let mut found = from + leads[from..to].partition_point(|first| *first < lead);
+        // Slots of the very same lead are told apart by their whole first rows.
+        while found < leads.len() && leads[found] == lead && self.batch.slots[self.slot + found].first() < key {
+            found += 1;
+        }
+        self.slot + found.saturating_sub(1)
+    }
+
+    fn enter(&mut self, slot: usize) {
+        self.slot = slot;
+        self.at = 0;
+        self.block = self.batch.slots.get(slot).map(|slot| slot.block());
+    }
+}
+
+/// Builds a batch from rows that come in order, each once.
+pub struct BatchBuilder {
+    bodies: Arc<Bodies>,
+    slots: Vec<Arc<Slot>>,
+    open: Builder,
+}
+
+impl BatchBuilder {
+    pub fn new(bodies: Arc<Bodies>) -> BatchBuilder {
+        BatchBuilder { bodies, slots: Vec::new(), open: Builder::default() }
+    }
+
+    #[inline]
+    pub fn push(&mut self, row: &[u8], diff: Diff) {
+        self.open.push(row, diff);
+        if self.open.is_full() {
+            self.cut();
+        }
+    }
+
+    /// A whole block of another batch, which is kept as it is.
+    pub fn push_slot(&mut self, slot: Arc<Slot>) {
+        self.cut();
+        self.slots.push(slot);
+    }
+
+    /// Whether a slot can be taken as it is, without leaving small blocks behind.
+    pub fn takes(&self, slot: &Slot) -> bool {
+        self.open.is_empty() && slot.size() >= BLOCK_BYTES / 2
+    }
+
+    pub fn finish(mut self) -> Batch {
+        self.cut();
+        Batch::of_slots(self.slots)
+    }
+
+    fn cut(&mut self) {
+        if !self.open.is_empty() {
+            let first = self.open.first().to_vec();
+            let block = self.open.finish();
+            self.slots.push(self.bodies.keep(&first, block));
+        }
+    }
+}
+
+/// One batch of many: equal rows meet, and what comes to nothing is gone.
+pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
+    let mut inputs: Vec<Input> = batches.iter().filter(|b| !b.is_empty()).map(|b| Input::new(b)).collect();
+    let mut builder = BatchBuilder::new(bodies.clone());
+    while inputs.len() > 1 {
+        let (least, next) = two_least(&inputs);
+        match inputs[least].compare(&inputs[next]) {
+            std::cmp::Ordering::Equal => {
+                let mut diff = inputs[least].diff();
+                for other in (0..inputs.len()).filter(|other| *other != least) {
+                    if inputs[other].compare(&inputs[least]).is_eq() {
+                        diff += inputs[other].diff();
+                    }
+                }
+                let row = inputs[least].row().to_vec();
+                if diff != 0 {
+                    builder.push(&row, diff);
+                }
+                let row_lead = lead(&row);
+                inputs.retain_mut(|input| (input.lead != row_lead || input.row() != row) || input.step());
+            }
+            _ => {
+                let [input, bound] = inputs.get_disjoint_mut([least, next]).expect("two different inputs");
+                if !input.run(bound, &mut builder) {
+                    inputs.swap_remove(least);
+                }
+            }
+        }
+    }
+    if let Some(input) = inputs.first_mut() {
+        input.drain(&mut builder);
+    }
+    builder.finish()
+}
+
+/// The input with the least row, and the one with the least of the others.
+fn two_least(inputs: &[Input]) -> (usize, usize) {
+    let (mut least, mut next) = if inputs[1].compare(&inputs[0]).is_lt() { (1, 0) } else { (0, 1) };
+    for other in 2..inputs.len() {
+        if inputs[other].compare(&inputs[least]).is_lt() {
+            (least, next) = (other, least);
+        } else if inputs[other].compare(&inputs[next]).is_lt() {
+            next = other;
+        }
+    }
+    (least, next)
+}
+
+/// A batch that is being merged, at its next row.
+struct Input<'a> {
+    batch: &'a Batch,
+    slot: usize,
+    block: Arc<Block>,
+    at: usize,
+    lead: u128,
+}
+
+impl Input<'_> {
+    fn new(batch: &Batch) -> Input<'_> {
+        let block = batch.slots[0].block();
+        let lead = lead(block.row(0));
+        Input { batch, slot: 0, block, at: 0, lead }
+    }
+
+    fn row(&self) -> &[u8] {
+        self.block.row(self.at)
+    }
+
+    fn diff(&self) -> Diff {
+        self.block.diff(self.at)
+    }
+
+    #[inline]
+    fn compare(&self, other: &Input) -> std::cmp::Ordering {
+        self.lead.cmp(&other.lead).then_with(|| self.row().cmp(other.row()))
+    }
+
+    /// Whether there is a next row.
+    #[inline]
+    fn step(&mut self) -> bool {
+        self.at += 1;
+        if self.at == self.block.rows() {
+            return self.enter(self.slot + 1);
+        }
+        self.lead = lead(self.block.row(self.at));
+        true
+    }
+
+    fn enter(&mut self, slot: usize) -> bool {
+        self.slot = slot;
+        self.at = 0;
+        let Some(slot) = self.batch.slots.get(slot) else { return false };
+        self.block = slot.block();
+        self.lead = lead(self.block.row(0));
+        true
+    }
+
+    /// Passes on the rows before `bound`'s; the first is one. Whether there is a row left.
+    fn run(&mut self, bound: &Input, builder: &mut BatchBuilder) -> bool {
+        loop {
+            let more = if self.ends_before(bound) && builder.takes(&self.batch.slots[self.slot]) {
+                builder.push_slot(self.batch.slots[self.slot].clone());
+                self.enter(self.slot + 1)
+            } else {
+                builder.push(self.row(), self.diff());
+                self.step()
+            };
+            if !more || self.compare(bound).is_ge() {
+                return more;
+            }
+        }
+    }
+
+    /// Whether the whole block stands before the bound. Only asked at a block's beginning, where it pays.
+    #[inline]
+    fn ends_before(&self, bound: &Input) -> bool {
+        self.at == 0 && self.batch.slots.get(self.slot + 1).is_some_and(|next| next.first() <= bound.row())
+    }
+
+    /// Passes on all that is left.
+    fn drain(&mut self, builder: &mut BatchBuilder) {
+        loop {
+            let slot = &self.batch.slots[self.slot];
+            let more = if self.at == 0 && builder.takes(slot) {
+                builder.push_slot(slot.clone());
+                self.enter(self.slot + 1)
+            } else {
+                builder.push(self.row(), self.diff());
+                self.step()
+            };
+            if !more {
+                return;
+            }
+        }
+    }
+}

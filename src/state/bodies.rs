@@ -1,0 +1,207 @@
+//! Where the bodies of blocks are: in memory under one budget, the rest in a [`BlockStore`].
+//!
+//! A [`Slot`] stands for a block wherever its body is: batches hold slots, and a body that is asked for and
+//! not in memory is fetched. What is in memory and was not used of late is put out when the budget is
+//! reached; what the store does not have yet is written first.
+//!
+//! Invariants:
+//! - A body that a checkpoint names is deleted only together with the checkpoint that names it no longer:
+//!   [`Bodies::dead`] collects what nobody holds any more until then.
+//! - A body that cannot be read ends its thread with the error: going on would publish a doubt.
+
+use super::block::Block;
+use crate::error::Result;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+/// Keeps bodies by number. What it was given may be lost in a crash until a checkpoint has been written.
+pub trait BlockStore: Send + Sync {
+    fn put(&self, id: u64, body: &[u8]) -> Result<()>;
+    fn get(&self, id: u64) -> Result<Vec<u8>>;
+}
+
+/// 0 stands for a body that no store has.
+const UNSTORED: u64 = 0;
+
+/// A block, wherever its body is.
+pub struct Slot {
+    first: Box<[u8]>,
+    rows: u32,
+    size: u32,
+    id: AtomicU64,
+    held: Mutex<Option<Arc<Block>>>,
+    touched: AtomicBool,
+    bodies: Arc<Bodies>,
+}
+
+impl Slot {
+    pub fn first(&self) -> &[u8] {
+        &self.first
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// What the body takes in memory.
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    pub fn resident(&self) -> bool {
+        self.body().is_some()
+    }
+
+    pub fn block(self: &Arc<Slot>) -> Arc<Block> {
+        if let Some(block) = self.body().as_ref() {
+            if !self.touched.load(Relaxed) {
+                self.touched.store(true, Relaxed);
+            }
+            return block.clone();
+        }
+        let block = Arc::new(self.bodies.read(self.id.load(Relaxed)));
+        *self.body() = Some(block.clone());
+        self.bodies.admit(self);
+        block
+    }
+
+    /// The number under which the store has the body, which is put there if it has not.
+    pub fn stored(&self) -> Result<u64> {
+        let body = self.body();
+        let id = self.id.load(Relaxed);
+        if id != UNSTORED {
+            return Ok(id);
+        }
+        let id = self.bodies.next.fetch_add(1, Relaxed);
+        let store = self.bodies.store.as_ref().expect("only what has a store is written to one");
+        store.put(id, &body.as_ref().expect("a body is in memory or in the store").write())?;
+        self.id.store(id, Relaxed);
+        Ok(id)
+    }
+
+    fn body(&self) -> MutexGuard<'_, Option<Arc<Block>>> {
+        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.held.get_mut().is_ok_and(|body| body.is_some()) {
+            self.bodies.resident.fetch_sub(self.size as usize, Relaxed);
+        }
+        let id = *self.id.get_mut();
+        if id != UNSTORED {
+            self.bodies.dead().push(id);
+        }
+    }
+}
+
+pub struct Bodies {
+    store: Option<Arc<dyn BlockStore>>,
+    budget: usize,
+    resident: AtomicUsize,
+    /// Who has a body in memory, the longest first.
+    clock: Mutex<VecDeque<Weak<Slot>>>,
+    dead: Mutex<Vec<u64>>,
+    next: AtomicU64,
+}
+
+impl Bodies {
+    /// All in memory, whatever it takes.
+    pub fn resident_only() -> Arc<Bodies> {
+        Bodies::new(None, usize::MAX, 1)
+    }
+
+    /// Bodies get numbers from `next` on.
+    pub fn new(store: Option<Arc<dyn BlockStore>>, budget: usize, next: u64) -> Arc<Bodies> {
+        Arc::new(Bodies {
+            store,
+            budget,
+            resident: AtomicUsize::new(0),
+            clock: Mutex::default(),
+            dead: Mutex::default(),
+            next: AtomicU64::new(next),
+        })
+    }
+
+    pub fn keep(self: &Arc<Bodies>, first: &[u8], block: Block) -> Arc<Slot> {
+        let slot = Arc::new(Slot {
+            first: first.into(),
+            rows: block.rows() as u32,
+            size: block.size() as u32,
+            id: AtomicU64::new(UNSTORED),
+            held: Mutex::new(Some(Arc::new(block))),
+            touched: AtomicBool::new(false),
+            bodies: self.clone(),
+        });
+        self.admit(&slot);
+        slot
+    }
+
+    /// A slot whose body is in the store.
+    pub fn restore(self: &Arc<Bodies>, first: &[u8], rows: u32, size: u32, id: u64) -> Arc<Slot> {
+        Arc::new(Slot {
+            first: first.into(),
+            rows,
+            size,
+            id: AtomicU64::new(id),
+            held: Mutex::new(None),
+            touched: AtomicBool::new(false),
+            bodies: self.clone(),
+        })
+    }
+
+    /// What all bodies in memory take.
+    pub fn resident(&self) -> usize {
+        self.resident.load(Relaxed)
+    }
+
+    /// The number that the next body gets.
+    pub fn next(&self) -> u64 {
+        self.next.load(Relaxed)
+    }
+
+    /// Numbers of stored bodies that nobody holds any more; the caller may take them.
+    pub fn dead(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.dead.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn read(&self, id: u64) -> Block {
+        let store = self.store.as_ref().expect("what is not in memory is in a store");
+        let block = store.get(id).and_then(|written| Block::read(&written));
+        block.unwrap_or_else(|error| std::panic::panic_any(error))
+    }
+
+    fn admit(&self, slot: &Arc<Slot>) {
+        let resident = self.resident.fetch_add(slot.size(), Relaxed) + slot.size();
+        if self.budget == usize::MAX {
+            return;
+        }
+        self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push_back(Arc::downgrade(slot));
+        if resident > self.budget {
+            self.make_room();
+        }
+    }
+
+    /// Puts out what was not used since the last round, until the budget holds.
+    fn make_room(&self) {
+        let mut clock = self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut spared = clock.len();
+        while self.resident() > self.budget {
+            let Some(slot) = clock.pop_front() else { return };
+            let Some(slot) = slot.upgrade() else { continue };
+            if spared > 0 && slot.touched.swap(false, Relaxed) {
+                spared -= 1;
+                clock.push_back(Arc::downgrade(&slot));
+                continue;
+            }
+            if let Err(error) = slot.stored() {
+                std::panic::panic_any(error);
+            }
+            if slot.body().take().is_some() {
+                self.resident.fetch_sub(slot.size(), Relaxed);
+            }
+        }
+    }
+}
