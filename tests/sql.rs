@@ -111,13 +111,13 @@ fn run(seed: u64, workers: usize) {
     for moment in 1..=MOMENTS {
         for (number, rows) in rows.iter_mut().enumerate() {
             // In two slices, which must not matter.
-            flow.feed(Moment(moment), number, dice.changes(rows));
-            flow.feed(Moment(moment), number, dice.changes(rows));
+            flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
+            flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
         }
         let output = flow.close(Moment(moment)).expect("it closes");
         for (kept, deltas) in kept.iter_mut().zip(output.models) {
-            for (row, diff) in deltas {
-                *kept.entry(row).or_default() += diff;
+            for (row, diff) in deltas.iter() {
+                *kept.entry(Row::from(row)).or_default() += diff;
             }
             kept.retain(|_, diff| *diff != 0);
         }

@@ -13,7 +13,7 @@ use super::step::{Due, Heard, Step};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::row::{Cut, Delta, Moment, Position, Table};
+use crate::row::{Cut, Delta, Moment, Position, Rows, Table};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
 use crate::state::{Base, Checkpoint, FORMAT, Kept, Store};
 use crate::world;
@@ -138,7 +138,7 @@ impl Engine {
         let moment = moment.max(sink.newest().unwrap_or_default()).next();
         for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
             let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
-            flow.feed(moment, number, rows.collect::<Result<Vec<Delta>>>()?);
+            flow.feed(moment, number, rows.collect::<Result<Rows>>()?);
         }
         let mut pending = Pending::new(&assembly.models);
         for (number, rows) in shown {
@@ -300,7 +300,7 @@ impl Engine {
     fn close(&mut self) -> Result<()> {
         for (table, deltas) in self.open.drain() {
             debug_assert!(table < self.tables.len());
-            self.flow.feed(self.moment, table, deltas);
+            self.flow.feed(self.moment, table, deltas.into_iter().collect());
         }
         let output = self.flow.close(self.moment)?;
         self.pending.absorb(output);

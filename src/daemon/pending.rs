@@ -33,12 +33,12 @@ impl Pending {
 
     /// A Moment's effect.
     pub fn absorb(&mut self, output: Output) {
-        for (model, deltas) in self.models.iter_mut().zip(output.models) {
-            model.changes += deltas.len() as u64;
-            for (row, diff) in deltas {
+        for (model, rows) in self.models.iter_mut().zip(output.models) {
+            model.changes += rows.len() as u64;
+            for (row, diff) in rows.iter() {
                 model.rows += diff;
                 if model.published {
-                    add(&mut model.net, row, diff);
+                    add(&mut model.net, Row::from(row), diff);
                 }
             }
         }

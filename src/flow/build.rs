@@ -1,22 +1,23 @@
 //! [`Node`]s → one dataflow, a line for each node.
 
-use super::{Fault, join, map, reduce};
-use crate::plan::{Compiled, Node, Op, Program};
-use crate::row::{Codec, Diff, Row, Table};
-use differential_dataflow::VecCollection;
-use differential_dataflow::input::{Input, InputSession};
+use super::arrange::{Arranged, Nulls, arrange, pick};
+use super::distinct::distinct;
+use super::join::{Shape, join};
+use super::map::map;
+use super::reduce::reduce;
+use super::stream::{RowStream, Time, WholeRows};
+use super::{Faults, Output};
+use crate::plan::{Compiled, Node, Op};
+use crate::row::{Codec, Row, Rows, Table};
+use crate::state::{Bodies, Spine};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
-use timely::dataflow::Scope;
-use timely::dataflow::operators::{Inspect, Probe, probe};
+use std::sync::Arc;
+use timely::dataflow::{InputHandle as Handle, Scope};
+use timely::dataflow::operators::{Concatenate, Input, InspectCore, Probe, probe};
 
-pub(super) type Time = u64;
-pub(super) type Rows<'scope> = VecCollection<'scope, Time, Row, Diff>;
-pub(super) type Faults<'scope> = VecCollection<'scope, Time, Fault, Diff>;
-type Session = InputSession<Time, Row, Diff>;
-
-/// What a worker has put out since it was last asked: rows and faults with the number of their model.
-pub(super) type Share = (Vec<(usize, Row, Diff)>, Vec<(usize, Fault, Diff)>);
+type Session = Handle<Time, WholeRows>;
 
 /// Where a worker puts rows in, and how it knows that they have gone all the way.
 pub(super) struct Inputs {
@@ -25,37 +26,42 @@ pub(super) struct Inputs {
     pub probe: probe::Handle<Time>,
 }
 
-/// `first`: constants enter at one worker only, or each worker would add its own.
+/// What a worker has put out since it was last asked.
+pub(super) type Share = Rc<RefCell<Output>>;
+
 pub(super) fn build<'scope>(
     scope: Scope<'scope, Time>,
     plans: &[Compiled],
     tables: &[Table],
-    first: bool,
-    share: Rc<RefCell<Share>>,
+    bodies: Arc<Bodies>,
+    share: Share,
 ) -> Inputs {
     let mut sessions = Vec::new();
     let tables = tables.iter().map(|table| {
-        let (session, rows) = scope.new_collection();
+        let (session, rows) = scope.new_input_with_builder();
         sessions.push(session);
         (rows, Codec::new(table.schema.clone()))
     });
     let tables = tables.collect();
-    let mut build = Build { scope, tables, models: Vec::new(), constants: Vec::new(), faults: Vec::new(), first };
+    let mut build = Build {
+        scope,
+        tables,
+        models: Vec::new(),
+        constants: Vec::new(),
+        arranged: HashMap::new(),
+        faults: Faults::new(0, share.clone()),
+        bodies,
+    };
     let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
+        build.faults = Faults::new(model, share.clone());
         let rows = build.node(&plan.node);
         let out = share.clone();
-        rows.clone()
-            .inner
-            .inspect(move |(row, _, diff)| out.borrow_mut().0.push((model, row.clone(), *diff)))
-            .probe_with(&probe);
-        for faults in build.faults.drain(..) {
-            let out = share.clone();
-            faults
-                .inner
-                .inspect(move |(fault, _, diff)| out.borrow_mut().1.push((model, fault.clone(), *diff)))
-                .probe_with(&probe);
-        }
+        rows.clone().inspect_container(move |event| {
+            if let Ok((_, rows)) = event {
+                out.borrow_mut().models[model].append(rows);
+            }
+        }).probe_with(&probe);
         build.models.push((rows, Codec::new(plan.schema().clone())));
     }
     Inputs { tables: sessions, constants: build.constants, probe }
@@ -63,65 +69,108 @@ pub(super) fn build<'scope>(
 
 struct Build<'scope> {
     scope: Scope<'scope, Time>,
-    tables: Vec<(Rows<'scope>, Codec)>,
-    models: Vec<(Rows<'scope>, Codec)>,
+    tables: Vec<(RowStream<'scope>, Codec)>,
+    models: Vec<(RowStream<'scope>, Codec)>,
     constants: Vec<Session>,
+    /// What is arranged already, by what it is: two that need the same rows by the same key have one.
+    arranged: HashMap<String, Arranged<'scope>>,
     /// Of the model that is being built.
-    faults: Vec<Faults<'scope>>,
-    first: bool,
+    faults: Faults,
+    bodies: Arc<Bodies>,
 }
 
 impl<'scope> Build<'scope> {
-    fn node(&mut self, node: &Node) -> Rows<'scope> {
+    fn node(&mut self, node: &Node) -> RowStream<'scope> {
         match &node.op {
-            Op::Table { table, columns } => pick(&self.tables[*table], columns),
-            Op::Model { model, columns } => pick(&self.models[*model], columns),
+            Op::Table { table, columns } => picked(&self.tables[*table], columns),
+            Op::Model { model, columns } => picked(&self.models[*model], columns),
             Op::Constant { rows } => self.constant(rows),
-            Op::Map { input, program } => {
-                let rows = self.node(input);
-                self.map(rows, input, program)
-            }
-            Op::Join { left, right, left_key, right_key } => {
-                let (left_rows, right_rows) = (self.node(left), self.node(right));
-                join::join(
-                    join::arrange(left_rows, &left.schema, left_key),
-                    join::arrange(right_rows, &right.schema, right_key),
-                )
+            Op::Map { input, program } => match (&input.op, program.columns()) {
+                (Op::Join { .. }, Some(columns)) => self.join(input, columns),
+                _ => {
+                    let rows = self.node(input);
+                    map(rows, Codec::new(input.schema.clone()), program, self.faults.clone())
+                }
+            },
+            Op::Join { .. } => self.join(node, (0..node.schema.fields().len()).collect()),
+            Op::Reduce { input, key, aggregates } if aggregates.is_empty() => {
+                let columns: Vec<usize> = (0..*key).collect();
+                distinct(self.arrange(input, &columns, Nulls::Kept))
             }
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
-                let ghost = (*key == 0).then(|| self.constant(&[Row::empty()]));
-                let (rows, faults) = reduce::reduce(rows, &input.schema, *key, aggregates, ghost);
-                self.faults.extend(faults);
-                rows
+                let codec = Codec::new(input.schema.clone());
+                reduce(rows, codec, *key, aggregates, self.spine(), self.faults.clone())
             }
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
-                differential_dataflow::collection::concatenate(self.scope, inputs)
+                self.scope.concatenate(inputs)
             }
         }
     }
 
-    fn map(&mut self, rows: Rows<'scope>, input: &Node, program: &Program) -> Rows<'scope> {
-        let (rows, faults) = map::map(rows, &input.schema, program);
-        self.faults.push(faults);
-        rows
+    /// A join of which only these columns are asked for.
+    fn join(&mut self, node: &Node, columns: Vec<usize>) -> RowStream<'scope> {
+        let Op::Join { left, right, left_key, right_key } = &node.op else { unreachable!("asked for joins only") };
+        let width = left.schema.fields().len();
+        let (left_order, right_order) = (key_first(width, left_key), key_first(right.schema.fields().len(), right_key));
+        let place = |column: usize| match column.checked_sub(width) {
+            None => left_order.iter().position(|at| *at == column).expect("every column is arranged"),
+            Some(column) => width + right_order.iter().position(|at| *at == column).expect("every column is arranged"),
+        };
+        let shape = Shape::new(columns.into_iter().map(place), width);
+        let left = self.arrange(left, left_key, Nulls::Dropped);
+        let right = self.arrange(right, right_key, Nulls::Dropped);
+        join(left, right, shape)
     }
 
-    fn constant(&mut self, rows: &[Row]) -> Rows<'scope> {
-        let (mut session, collection) = self.scope.new_collection();
-        if self.first {
-            rows.iter().for_each(|row| session.update(row.clone(), 1));
+    /// The rows of a node by these columns, which then lead.
+    fn arrange(&mut self, node: &Node, key: &[usize], nulls: Nulls) -> Arranged<'scope> {
+        let name = match &node.op {
+            Op::Table { table, columns } => Some(format!("table {table} {columns:?} by {key:?} {nulls:?}")),
+            Op::Model { model, columns } => Some(format!("model {model} {columns:?} by {key:?} {nulls:?}")),
+            _ => None,
+        };
+        if let Some(arranged) = name.as_ref().and_then(|name| self.arranged.get(name)) {
+            return arranged.clone();
+        }
+        let rows = self.node(node);
+        let order = key_first(node.schema.fields().len(), key);
+        let rows = pick(rows, &Codec::new(node.schema.clone()), &order, key.len(), nulls);
+        let schema = node.schema.project(&order).expect("an order of its own columns");
+        let arranged = arrange(rows, Codec::new(Arc::new(schema)), key.len(), self.spine());
+        if let Some(name) = name {
+            self.arranged.insert(name, arranged.clone());
+        }
+        arranged
+    }
+
+    fn spine(&self) -> Rc<RefCell<Spine>> {
+        Rc::new(RefCell::new(Spine::new(self.bodies.clone())))
+    }
+
+    /// Constants enter at one worker only, or each worker would add its own.
+    fn constant(&mut self, rows: &[Row]) -> RowStream<'scope> {
+        let (mut session, stream) = self.scope.new_input_with_builder();
+        if self.scope.index() == 0 && !rows.is_empty() {
+            session.send_batch(&mut rows.iter().map(|row| (row.clone(), 1)).collect::<Rows>());
         }
         self.constants.push(session);
-        collection
+        stream
     }
 }
 
-fn pick<'scope>((rows, codec): &(Rows<'scope>, Codec), columns: &[usize]) -> Rows<'scope> {
-    if columns.iter().copied().eq(0..codec.schema().fields().len()) {
-        return rows.clone();
+/// All columns, those of the key first.
+fn key_first(width: usize, key: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(width);
+    for column in key.iter().copied().chain(0..width) {
+        if !order.contains(&column) {
+            order.push(column);
+        }
     }
-    let (codec, columns) = (codec.clone(), columns.to_vec());
-    rows.clone().map(move |row| codec.project(&row, &columns))
+    order
+}
+
+fn picked<'scope>((rows, codec): &(RowStream<'scope>, Codec), columns: &[usize]) -> RowStream<'scope> {
+    pick(rows.clone(), codec, columns, 0, Nulls::Kept)
 }

@@ -1,21 +1,140 @@
-//! Inner joins on equal keys: both sides arranged by key, each change probes the other side.
+//! Inner joins on equal keys: what a Moment changes on one side probes the other side as it stands.
 //!
-//! A row whose key holds a NULL pairs with nothing and is not kept. A change to one side never scans the
-//! other. An empty key pairs everything with everything.
+//! With `l` and `r` the changes, L and R what was before: l ⋈ (R + r) + L ⋈ r. Each batch of the other side
+//! is walked by itself, since pairs add up whatever batch they come from. A change to one side never scans
+//! the other: the cursor seeks from key to key.
 
-use super::build::{Rows, Time};
-use crate::row::{Codec, Diff, Row};
-use arrow::datatypes::SchemaRef;
-use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ValSpine;
+use super::arrange::{Arranged, Outlet};
+use super::stream::{Pairing, RowStream, WholeRows};
+use crate::row::{Codec, Rows};
+use crate::state::Batch;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 
-type ByKey<'scope> = Arranged<'scope, TraceAgent<ValSpine<Row, Row, Time, Diff>>>;
-
-pub(super) fn arrange<'scope>(rows: Rows<'scope>, schema: &SchemaRef, key: &[usize]) -> ByKey<'scope> {
-    let (codec, key) = (Codec::new(schema.clone()), key.to_vec());
-    rows.flat_map(move |row| (!codec.any_null(&row, &key)).then(|| (codec.project(&row, &key), row))).arrange_by_key()
+/// What a joined row is made of: columns of the left, then those of the right, as they are arranged.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// Neighbours that stay neighbours are copied at once.
+    parts: Vec<Part>,
 }
 
-pub(super) fn join<'scope>(left: ByKey<'scope>, right: ByKey<'scope>) -> Rows<'scope> {
-    left.join_core(right, |_, left, right| Some(left.glue(right)))
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    right: bool,
+    from: usize,
+    to: usize,
+}
+
+impl Shape {
+    /// Columns by number: those of the left first, then those of the right.
+    pub fn new(columns: impl IntoIterator<Item = usize>, left: usize) -> Shape {
+        let mut parts: Vec<Part> = Vec::new();
+        for column in columns {
+            let (right, at) = if column < left { (false, column) } else { (true, column - left) };
+            match parts.last_mut() {
+                Some(part) if part.right == right && part.to == at => part.to += 1,
+                _ => parts.push(Part { right, from: at, to: at + 1 }),
+            }
+        }
+        Shape { parts }
+    }
+
+    #[inline]
+    fn write(&self, left: Side, right: Side, to: &mut Rows) {
+        for part in &self.parts {
+            to.extend(if part.right { right } else { left }.columns(part.from, part.to));
+        }
+    }
+}
+
+/// A row, and where its columns end.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    row: &'a [u8],
+    ends: &'a [u32],
+}
+
+impl<'a> Side<'a> {
+    #[inline]
+    fn columns(self, from: usize, to: usize) -> &'a [u8] {
+        let begin = if from == 0 { 0 } else { self.ends[from - 1] as usize };
+        &self.row[begin..self.ends[to - 1] as usize]
+    }
+}
+
+pub(super) fn join<'scope>(left: Arranged<'scope>, right: Arranged<'scope>, shape: Shape) -> RowStream<'scope> {
+    let (left_codec, right_codec, key) = (left.codec, right.codec, left.key);
+    left.steps.binary_frontier::<_, WholeRows, _, _, _, _>(right.steps, Pipeline, Pipeline, "Join", move |_, _| {
+        let mut pairing = Pairing::default();
+        move |(left, left_frontier), (right, right_frontier), output| {
+            left.for_each(|time, steps| steps.drain(..).for_each(|step| pairing.left(time.retain(0), step)));
+            right.for_each(|time, steps| steps.drain(..).for_each(|step| pairing.right(time.retain(0), step)));
+            while let Some((time, left, right)) = pairing.next(left_frontier, right_frontier) {
+                let mut session = output.session_with_builder(&time);
+                let mut out = Outlet::new(|rows| session.give_container(rows));
+                for batch in right.before.iter().chain([&right.delta]) {
+                    probe(&left.delta, &left_codec, batch, &right_codec, key, |one, other, diff| {
+                        shape.write(one, other, out.rows());
+                        out.end(diff);
+                    });
+                }
+                for batch in left.before.iter() {
+                    probe(&right.delta, &right_codec, batch, &left_codec, key, |one, other, diff| {
+                        shape.write(other, one, out.rows());
+                        out.end(diff);
+                    });
+                }
+                out.flush();
+            }
+        }
+    })
+}
+
+/// Every pair of a row of `delta` and a row of `other` that begin with the same key.
+fn probe(
+    delta: &Batch,
+    delta_codec: &Codec,
+    other: &Batch,
+    other_codec: &Codec,
+    key: usize,
+    mut pair: impl FnMut(Side, Side, i64),
+) {
+    if delta.is_empty() || other.is_empty() {
+        return;
+    }
+    let (mut walk, mut found) = (delta.cursor(), other.cursor());
+    // The rows of one key, and where the columns of each end.
+    let mut group = Rows::default();
+    let (mut group_ends, mut ends) = (Vec::new(), Vec::new());
+    let width = delta_codec.schema().fields().len();
+    while let Some((row, diff)) = walk.row() {
+        group.clear();
+        group_ends.clear();
+        group.push(row, diff);
+        let length = delta_codec.prefix(row, key);
+        walk.step();
+        while let Some((row, diff)) = walk.row().filter(|(row, _)| row.starts_with(&group.row(0)[..length])) {
+            group.push(row, diff);
+            walk.step();
+        }
+        let key = &group.row(0)[..length];
+        found.seek(key);
+        while let Some((row, diff)) = found.row().filter(|(row, _)| row.starts_with(key)) {
+            if group_ends.is_empty() {
+                group.iter().for_each(|(row, _)| {
+                    delta_codec.ends(row, &mut ends);
+                    group_ends.extend_from_slice(&ends);
+                });
+            }
+            other_codec.ends(row, &mut ends);
+            let other = Side { row, ends: &ends };
+            for (at, (row, times)) in group.iter().enumerate() {
+                pair(Side { row, ends: &group_ends[at * width..(at + 1) * width] }, other, times * diff);
+            }
+            found.step();
+        }
+        if found.row().is_none() {
+            return;
+        }
+    }
 }

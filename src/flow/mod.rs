@@ -1,37 +1,54 @@
 //! Data moving: the dataflow that keeps every model up to date, one file for each stateful operator.
 //!
 //! ```text
-//!   feed(moment, table, deltas)*  close(moment)            Output { models, faults }
+//!   feed(moment, table, rows)*  close(moment)              Output { models, faults }
 //!            │                        │                              ▲
 //!            ▼                        ▼                              │
-//!        inputs ──► one timely dataflow over all models, N workers ──┘  (consolidated, whole Moments)
+//!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
+//!
+//!   rows ──► arrange ──steps──► join, distinct ──► rows ──► reduce ──► rows
+//!              │ spine                                         │ spine
 //! ```
 //!
 //! Invariants:
 //! - A row that is fed at a Moment has its whole effect in that Moment's [`Output`], in no other.
-//! - Models that read a model read its changes; nothing is computed twice for two readers of one model.
+//! - Models that read a model read its changes; nothing is computed twice for two readers of one model, and
+//!   two that need the same rows by the same key share one arrangement.
+//! - All state is in spines (`state::Spine`): an operator keeps nothing else from one Moment to the next.
 //! - A row that cannot be computed becomes a [`Fault`] of its model, with a diff like any row: when the row
 //!   goes, so does the fault.
 //!
 //! It does not keep its state over a restart: the daemon feeds the base arrangements again.
-//! timely and differential-dataflow are named here and nowhere else.
+//! timely is named here and nowhere else.
 
+mod arrange;
 mod build;
+mod distinct;
 mod join;
 mod map;
 mod reduce;
+mod stream;
 mod worker;
 
 pub use worker::Flow;
 
-use crate::row::{Delta, Diff};
+use crate::row::{Diff, Rows};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// What one Moment changed: for each model, in the order in which they were given.
 #[derive(Debug, Default)]
 pub struct Output {
-    pub models: Vec<Vec<Delta>>,
+    /// Sorted, each row once.
+    pub models: Vec<Rows>,
     pub faults: Vec<Vec<(Fault, Diff)>>,
+}
+
+impl Output {
+    fn of(models: usize) -> Output {
+        Output { models: vec![Rows::default(); models], faults: (0..models).map(|_| Vec::new()).collect() }
+    }
 }
 
 /// A row of a model that cannot be computed, and why.
@@ -40,4 +57,21 @@ pub struct Fault {
     pub message: String,
     /// The row it happened to, as `name=value` pairs.
     pub sample: String,
+}
+
+/// Where a model's operators put its faults.
+#[derive(Clone)]
+struct Faults {
+    model: usize,
+    share: Rc<RefCell<Output>>,
+}
+
+impl Faults {
+    fn new(model: usize, share: Rc<RefCell<Output>>) -> Faults {
+        Faults { model, share }
+    }
+
+    fn push(&self, fault: Fault, diff: Diff) {
+        self.share.borrow_mut().faults[self.model].push((fault, diff));
+    }
 }

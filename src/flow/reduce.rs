@@ -1,139 +1,234 @@
 //! Groups with sums and counts: one accumulator for each group, and nothing of its rows.
 //!
-//! The accumulator rides in the diff: the arrangement adds up what enters and leaves a group, and each
-//! change retracts the group's old row and asserts the new one. It forgets by subtracting; integers and
-//! decimals add up exactly, so that nothing is left behind when a row leaves.
+//! A Moment's rows add up by group as they come in; at its end each touched group's accumulator is looked up,
+//! the old row retracted and the new one asserted. It forgets by subtracting; integers and decimals add up
+//! exactly, so that nothing is left behind when a row leaves. The accumulators are an arrangement of their own:
+//! a group's key, then its sums, once each.
 //!
 //! NULLs are not summed and not counted, but they are rows of their group. A group without rows is gone; the
-//! group of everything (no key) stays, by a ghost row that is never counted.
+//! group of everything (no key) is always there.
 
-use super::Fault;
-use super::build::{Faults, Rows};
-use super::map::split;
+use super::arrange::Outlet;
+use super::stream::{RowStream, Time, WholeRows, by_key, owner, upper};
+use super::{Fault, Faults};
 use crate::plan::Aggregate;
-use crate::row::{Codec, Datum, Diff, Row, RowWriter};
-use arrow::datatypes::{DataType, SchemaRef};
-use differential_dataflow::difference::{IsZero, Monoid, Multiply, Semigroup};
-use differential_dataflow::operators::{CountTotal, ThresholdTotal};
-use serde::{Deserialize, Serialize};
+use crate::row::{Codec, Datum, Diff, Rows, append};
+use crate::state::{Batch, Cursor, Spine};
+use arrow::datatypes::DataType;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::operators::generic::Operator;
 
+/// `codec` is that of the input, whose first `key` columns are the group.
 pub(super) fn reduce<'scope>(
-    rows: Rows<'scope>,
-    input: &SchemaRef,
+    rows: RowStream<'scope>,
+    codec: Codec,
     key: usize,
     aggregates: &[Aggregate],
-    ghost: Option<Rows<'scope>>,
-) -> (Rows<'scope>, Option<Faults<'scope>>) {
-    if aggregates.is_empty() {
-        // Not `distinct_total`: in differential 0.25.1 it keeps a row whose last copy has gone.
-        return (rows.threshold_total(|_, count| Diff::from(*count > 0)), None);
-    }
-    let (codec, calls) = (Codec::new(input.clone()), aggregates.to_vec());
-    let key_columns: Vec<usize> = (0..key).collect();
-    let mut sums = rows.explode(move |row| {
-        let slots = calls.iter().map(|call| Slot::of(call, &codec, &row)).collect();
-        Some((codec.project(&row, &key_columns), Sums { rows: 1, slots }))
-    });
-    let ghosts = ghost.is_some() as i64;
-    if let Some(ghost) = ghost {
-        let width = aggregates.len();
-        let slots = move || vec![Slot::default(); width];
-        sums = sums.concat(ghost.explode(move |row| Some((row, Sums { rows: 1, slots: slots() }))));
-    }
-    let calls = aggregates.to_vec();
-    let key_codec = Codec::new(input.project(&(0..key).collect::<Vec<_>>()).expect("key leads the input").into());
-    let results = sums.count_total_core::<Diff>().map(move |(key, sums)| {
-        finish(&key, &sums, &calls, ghosts).map_err(|message| Fault { message, sample: key_codec.show(&key) })
-    });
-    let (rows, faults) = split(results);
-    (rows, Some(faults))
+    spine: Rc<RefCell<Spine>>,
+    faults: Faults,
+) -> RowStream<'scope> {
+    let aggregates = aggregates.to_vec();
+    let peers = rows.scope().peers();
+    let index = rows.scope().index();
+    rows.unary_frontier::<WholeRows, _, _, _>(by_key(codec.clone(), key), "Reduce", move |capability, _| {
+        let mut capability = Some(capability);
+        let mut waiting: BTreeMap<Time, Groups> = BTreeMap::new();
+        // The group of everything is there before any row is.
+        let mut unborn = key == 0 && owner(&[], peers) == index;
+        move |(input, frontier), output| {
+            let fresh = || Groups::new(aggregates.len());
+            input.for_each(|time, rows| {
+                waiting.entry(*time.time()).or_insert_with(fresh).add(rows, &codec, key, &aggregates)
+            });
+            let Some(held) = &mut capability else { return };
+            let (lower, upper) = (*held.time(), upper(frontier));
+            if unborn && upper.is_none_or(|upper| upper > lower) {
+                let first = waiting.keys().next().copied().unwrap_or(lower).min(upper.map_or(lower, |u| u - 1));
+                waiting.entry(first).or_insert_with(fresh).touch(&[]);
+                unborn = false;
+            }
+            while let Some(entry) = waiting.first_entry().filter(|e| upper.is_none_or(|upper| *e.key() < upper)) {
+                let (time, groups) = entry.remove_entry();
+                let held = held.delayed(&time);
+                let mut session = output.session_with_builder(&held);
+                let mut out = Outlet::new(|rows| session.give_container(rows));
+                let fault = |group: &[u8], message: &str, diff: Diff| {
+                    let sample = codec.show_prefix(group, key);
+                    faults.push(Fault { message: message.to_string(), sample }, diff);
+                };
+                let mut spine = spine.borrow_mut();
+                let change = groups.settle(&spine.batches(), key == 0, &aggregates, &mut out, fault);
+                let bodies = spine.bodies().clone();
+                spine.insert(Arc::new(Batch::of(&change, &bodies)));
+                out.flush();
+            }
+            match upper {
+                Some(upper) => held.downgrade(&upper),
+                None => capability = None,
+            }
+        }
+    })
 }
 
-/// The group's row as it stands.
-fn finish(key: &Row, sums: &Sums, aggregates: &[Aggregate], ghosts: i64) -> Result<Row, String> {
-    let mut writer = RowWriter::default();
-    writer.push_encoded(key.bytes());
-    for (aggregate, slot) in aggregates.iter().zip(&sums.slots) {
+/// What a Moment's rows add up to, by group. An accumulator is a count of rows, then for each aggregate how
+/// many values it has and what they add up to.
+struct Groups {
+    numbers: HashMap<Box<[u8]>, usize, BuildHasherDefault<KeyHasher>>,
+    sums: Vec<i128>,
+    width: usize,
+}
+
+impl Groups {
+    fn new(aggregates: usize) -> Groups {
+        Groups { numbers: HashMap::default(), sums: Vec::new(), width: 1 + 2 * aggregates }
+    }
+
+    fn touch(&mut self, group: &[u8]) -> &mut [i128] {
+        let number = match self.numbers.get(group) {
+            Some(number) => *number,
+            None => {
+                let number = self.numbers.len();
+                self.numbers.insert(group.into(), number);
+                self.sums.resize(self.sums.len() + self.width, 0);
+                number
+            }
+        };
+        &mut self.sums[number * self.width..(number + 1) * self.width]
+    }
+
+    fn add(&mut self, rows: &Rows, codec: &Codec, key: usize, aggregates: &[Aggregate]) {
+        let mut ends = Vec::new();
+        for (row, diff) in rows.iter() {
+            codec.ends(row, &mut ends);
+            let column = |c: usize| &row[if c == 0 { 0 } else { ends[c - 1] as usize }..ends[c] as usize];
+            let sums = self.touch(&row[..if key == 0 { 0 } else { ends[key - 1] as usize }]);
+            sums[0] += i128::from(diff);
+            for (aggregate, sums) in aggregates.iter().zip(sums[1..].chunks_exact_mut(2)) {
+                match aggregate {
+                    Aggregate::CountRows => {}
+                    Aggregate::Count(c) => sums[0] += i128::from(if Codec::is_null(column(*c)) { 0 } else { diff }),
+                    Aggregate::Sum { column: c, .. } => {
+                        if let Some(value) = codec.integer(column(*c), *c) {
+                            sums[0] += i128::from(diff);
+                            // Wraps only beyond 2^127: 10^17 rows of the largest decimal(22).
+                            sums[1] = sums[1].wrapping_add(value.wrapping_mul(diff.into()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts out what changes, and gives the change of the arrangement of accumulators.
+    fn settle(
+        self,
+        state: &[Arc<Batch>],
+        always: bool,
+        aggregates: &[Aggregate],
+        out: &mut Outlet<impl FnMut(&mut Rows)>,
+        fault: impl Fn(&[u8], &str, Diff),
+    ) -> Rows {
+        let mut groups: Vec<(Box<[u8]>, usize)> = self.numbers.into_iter().collect();
+        groups.sort_unstable();
+        let mut lookup: Vec<Cursor> = state.iter().rev().map(|batch| batch.cursor()).collect();
+        let mut change = Rows::default();
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for (group, number) in &groups {
+            let delta = &self.sums[number * self.width..(number + 1) * self.width];
+            let found = find(&mut lookup, group, |sums| read(sums, &mut old));
+            if found.is_none() {
+                old.clear();
+                old.resize(self.width, 0);
+            }
+            new.clear();
+            new.extend(old.iter().zip(delta).map(|(old, delta)| old.wrapping_add(*delta)));
+            let is = always || new[0] != 0;
+            if found.is_some() && is && old == new {
+                continue;
+            }
+            for (there, sums, diff) in [(found.is_some(), &old, -1), (is, &new, 1)] {
+                if !there {
+                    continue;
+                }
+                change.extend(group);
+                sums.iter().for_each(|sum| change.extend(&sum.to_le_bytes()));
+                change.end(diff);
+                let rows = out.rows();
+                rows.extend(group);
+                match finish(sums, aggregates, rows.open()) {
+                    Ok(()) => out.end(diff),
+                    Err(message) => {
+                        rows.undo();
+                        fault(group, &message, diff);
+                    }
+                }
+            }
+        }
+        change
+    }
+}
+
+/// The sums of a group as the youngest batch that knows of it has them.
+fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    for batch in batches {
+        batch.seek(group);
+        let mut known = false;
+        while let Some((row, diff)) = batch.row().filter(|(row, _)| row.starts_with(group)) {
+            if diff > 0 {
+                return Some(read(&row[group.len()..]));
+            }
+            known = true;
+            batch.step();
+        }
+        if known {
+            return None;
+        }
+    }
+    None
+}
+
+fn read(sums: &[u8], to: &mut Vec<i128>) {
+    to.clear();
+    to.extend(sums.chunks_exact(16).map(|sum| i128::from_le_bytes(sum.try_into().expect("chunks of 16"))));
+}
+
+/// The aggregates of a group as its row shows them.
+fn finish(sums: &[i128], aggregates: &[Aggregate], to: &mut Vec<u8>) -> Result<(), String> {
+    for (aggregate, slot) in aggregates.iter().zip(sums[1..].chunks_exact(2)) {
+        let (count, sum) = (slot[0], slot[1]);
         let datum = match aggregate {
-            Aggregate::CountRows => Datum::Int64(sums.rows - ghosts),
-            Aggregate::Count(_) => Datum::Int64(slot.count),
-            Aggregate::Sum { .. } if slot.count == 0 => Datum::Null,
+            Aggregate::CountRows => Datum::Int64(sums[0] as i64),
+            Aggregate::Count(_) => Datum::Int64(count as i64),
+            Aggregate::Sum { .. } if count == 0 => Datum::Null,
             Aggregate::Sum { result: DataType::Decimal128(precision, _), .. } => {
                 let limit = 10i128.checked_pow((*precision).into()).unwrap_or(i128::MAX);
-                match slot.sum.unsigned_abs() < limit.unsigned_abs() {
-                    true => Datum::Decimal(slot.sum),
+                match sum.unsigned_abs() < limit.unsigned_abs() {
+                    true => Datum::Decimal(sum),
                     false => return Err(format!("sum does not fit into numeric({precision})")),
                 }
             }
             Aggregate::Sum { .. } => {
-                Datum::Int64(i64::try_from(slot.sum).map_err(|_| "sum does not fit into bigint".to_string())?)
+                Datum::Int64(i64::try_from(sum).map_err(|_| "sum does not fit into bigint".to_string())?)
             }
         };
-        writer.push(&datum);
+        append(to, &datum);
     }
-    Ok(writer.finish())
+    Ok(())
 }
 
-/// What a group adds up to: its rows, and a slot for each aggregate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Sums {
-    rows: i64,
-    slots: Vec<Slot>,
-}
+/// Keys are short: one call over all of their bytes.
+#[derive(Default)]
+struct KeyHasher(u64);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Slot {
-    count: i64,
-    /// Wraps only beyond 2^127: 10^17 rows of the largest decimal(22).
-    sum: i128,
-}
-
-impl Slot {
-    fn of(aggregate: &Aggregate, codec: &Codec, row: &Row) -> Slot {
-        match aggregate {
-            Aggregate::CountRows => Slot::default(),
-            Aggregate::Count(column) => Slot { count: !codec.any_null(row, &[*column]) as i64, sum: 0 },
-            Aggregate::Sum { column, .. } => match codec.integer(row, *column) {
-                Some(sum) => Slot { count: 1, sum },
-                None => Slot::default(),
-            },
-        }
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
     }
-}
-
-impl IsZero for Sums {
-    fn is_zero(&self) -> bool {
-        self.rows == 0 && self.slots.iter().all(|slot| *slot == Slot::default())
-    }
-}
-
-impl Semigroup for Sums {
-    fn plus_equals(&mut self, other: &Self) {
-        self.rows += other.rows;
-        if self.slots.len() < other.slots.len() {
-            self.slots.resize(other.slots.len(), Slot::default());
-        }
-        for (mine, theirs) in self.slots.iter_mut().zip(&other.slots) {
-            mine.count += theirs.count;
-            mine.sum = mine.sum.wrapping_add(theirs.sum);
-        }
-    }
-}
-
-impl Monoid for Sums {
-    fn zero() -> Self {
-        Sums::default()
-    }
-}
-
-impl Multiply<Diff> for Sums {
-    type Output = Sums;
-    fn multiply(mut self, diff: &Diff) -> Sums {
-        self.rows *= diff;
-        for slot in &mut self.slots {
-            slot.count *= diff;
-            slot.sum = slot.sum.wrapping_mul((*diff).into());
-        }
-        self
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -4,10 +4,11 @@
 //! nothing at or before the Moment is in flight anywhere, then gives what its share has put out.
 
 use super::Output;
-use super::build::{Inputs, Share, build};
+use super::build::{Inputs, build};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
-use crate::row::{Delta, Moment, Table, consolidate};
+use crate::row::{Moment, Rows, Table};
+use crate::state::Bodies;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,14 +16,14 @@ use std::sync::{Arc, Mutex};
 use timely::WorkerConfig;
 
 enum Command {
-    Feed { moment: Moment, table: usize, deltas: Vec<Delta> },
+    Feed { moment: Moment, table: usize, rows: Rows },
     Close { moment: Moment },
 }
 
 /// A dataflow at work. Dropping it stops its threads.
 pub struct Flow {
     commands: Vec<Sender<Command>>,
-    shares: Receiver<Share>,
+    shares: Receiver<Output>,
     models: usize,
     threads: Option<timely::communication::WorkerGuards<()>>,
 }
@@ -35,20 +36,21 @@ impl Flow {
         let receivers: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some(r))).collect();
         let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
         let config = timely::Config { communication: communication(workers), worker: WorkerConfig::default() };
+        let bodies = Bodies::resident_only();
         let threads = timely::execute(config, move |worker| {
             let commands = receivers[worker.index()].lock().ok().and_then(|mut r| r.take());
             let commands = commands.expect("each worker starts once and takes its own receiver");
-            work(worker, &plans, &tables, commands, share_sender.clone());
+            work(worker, &plans, &tables, bodies.clone(), commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
         Ok(Flow { commands, shares, models: models.len(), threads: Some(threads) })
     }
 
     /// Adds changes of a table to a Moment that is not closed yet.
-    pub fn feed(&self, moment: Moment, table: usize, deltas: Vec<Delta>) {
+    pub fn feed(&self, moment: Moment, table: usize, rows: Rows) {
         // One worker takes the rows in; operators pass them on to the worker that holds their key.
         let worker = &self.commands[table % self.commands.len()];
-        worker.send(Command::Feed { moment, table, deltas }).expect("workers live as long as their handle");
+        worker.send(Command::Feed { moment, table, rows }).expect("workers live as long as their handle");
     }
 
     /// Closes a Moment and waits for its whole effect. Moments close in their order.
@@ -56,14 +58,13 @@ impl Flow {
         for worker in &self.commands {
             worker.send(Command::Close { moment }).expect("workers live as long as their handle");
         }
-        let mut output =
-            Output { models: vec![Vec::new(); self.models], faults: (0..self.models).map(|_| Vec::new()).collect() };
+        let mut output = Output::of(self.models);
         for _ in &self.commands {
-            let (rows, faults) = self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))?;
-            rows.into_iter().for_each(|(model, row, diff)| output.models[model].push((row, diff)));
-            faults.into_iter().for_each(|(model, fault, diff)| output.faults[model].push((fault, diff)));
+            let share = self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))?;
+            output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
+            output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
         }
-        output.models.iter_mut().for_each(consolidate);
+        output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
         Ok(output)
     }
 }
@@ -86,30 +87,30 @@ fn work(
     worker: &mut timely::worker::Worker,
     plans: &[Compiled],
     tables: &[Table],
+    bodies: Arc<Bodies>,
     commands: Receiver<Command>,
-    shares: Sender<Share>,
+    shares: Sender<Output>,
 ) {
-    let share: Rc<RefCell<Share>> = Rc::default();
-    let first = worker.index() == 0;
+    let share = Rc::new(RefCell::new(Output::of(plans.len())));
     let Inputs { mut tables, mut constants, probe } =
-        worker.dataflow(|scope| build(scope, plans, tables, first, share.clone()));
+        worker.dataflow(|scope| build(scope, plans, tables, bodies, share.clone()));
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Feed { moment, table, deltas } => {
-                for (row, diff) in deltas {
-                    tables[table].update_at(row, moment.0, diff);
+            Command::Feed { moment, table, mut rows } => {
+                if tables[table].time() < &moment.0 {
+                    tables[table].advance_to(moment.0);
                 }
+                tables[table].send_batch(&mut rows);
             }
             Command::Close { moment } => {
                 let next = moment.next().0;
                 for input in tables.iter_mut().chain(&mut constants) {
                     input.advance_to(next);
-                    input.flush();
                 }
                 while probe.less_than(&next) {
                     worker.step_or_park(Some(std::time::Duration::from_millis(1)));
                 }
-                if shares.send(share.take()).is_err() {
+                if shares.send(share.replace(Output::of(plans.len()))).is_err() {
                     return;
                 }
             }

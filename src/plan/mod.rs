@@ -27,7 +27,7 @@ mod session;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
-pub use program::{Outcome, Program};
+pub use program::Program;
 pub use refusal::Refusal;
 
 use crate::row::Row;

@@ -1,37 +1,36 @@
 //! Filters and expressions over rows, vectorised; and row by row where one of them cannot be computed.
 //!
 //! Rows come in as bytes. Where only columns are picked nothing is decoded: a column's bytes are copied.
-//! Otherwise the touched rows become Arrow columns, DataFusion's expressions run over them, and what was
+//! Otherwise the touched columns become Arrow columns, DataFusion's expressions run over them, and what was
 //! computed is encoded again. A batch that fails is run again row by row, so that only the guilty rows
 //! become errors; the same row always fails with the same message, so its retraction takes the error away.
 
 use super::session::row_form;
-use crate::row::{Codec, Row, RowWriter};
+use crate::row::{Cells, Codec, Rows};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, prep_null_mask_filter};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How many rows are decoded at once: enough to pay for vectorised work, few enough to stay in cache.
 const ROWS_AT_ONCE: usize = 4096;
 
-/// What became of one input row, by its number: a row, or why it cannot be computed. Rows that a filter
-/// drops do not appear.
-pub struct Outcome {
-    pub input: usize,
-    pub result: Result<Row, String>,
-}
-
 #[derive(Clone)]
 pub struct Program {
     input: Codec,
-    /// The types that the expressions were bound to; they may differ from the row form (nanoseconds, small ints).
+    /// The columns of the input that expressions read; all that is decoded.
+    touched: Vec<usize>,
+    /// Their types as the expressions were bound to them; they may differ from the row form (nanoseconds,
+    /// small ints).
     bound: SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
     outputs: Vec<Output>,
-    output: Codec,
+    output: SchemaRef,
     text: String,
 }
 
@@ -64,20 +63,23 @@ impl Program {
         output: SchemaRef,
         text: String,
     ) -> Program {
+        let mut touched = Vec::new();
+        let filters = filters.into_iter().map(|filter| over_touched(filter, &mut touched)).collect();
         let outputs = outputs.into_iter().zip(output.fields()).map(|(expression, field)| {
-            let column = expression.as_any().downcast_ref::<datafusion::physical_expr::expressions::Column>();
-            match column {
+            match expression.as_any().downcast_ref::<Column>() {
                 Some(column) if input.field(column.index()).data_type() == field.data_type() => {
                     Output::Column(column.index())
                 }
                 _ => {
                     let schema = Schema::new(vec![field.as_ref().clone()]);
+                    let expression = over_touched(expression, &mut touched);
                     Output::Computed { expression, codec: Codec::new(Arc::new(schema)) }
                 }
             }
         });
         let outputs = outputs.collect();
-        Program { input: Codec::new(input), bound, filters, outputs, output: Codec::new(output), text }
+        let bound = bound.project(&touched).expect("expressions read columns of their input").into();
+        Program { input: Codec::new(input), touched, bound, filters, outputs, output, text }
     }
 
     /// Picks columns and does nothing else.
@@ -85,98 +87,111 @@ impl Program {
         let output: SchemaRef = input.project(&columns).expect("columns of this schema").into();
         let names: Vec<_> = output.fields().iter().map(|f| f.name().clone()).collect();
         Program {
-            bound: input.clone(),
+            bound: Arc::new(Schema::empty()),
             input: Codec::new(input),
+            touched: Vec::new(),
             filters: Vec::new(),
             outputs: columns.into_iter().map(Output::Column).collect(),
-            output: Codec::new(output),
+            output,
             text: names.join(", "),
         }
     }
 
     pub fn output(&self) -> &SchemaRef {
-        self.output.schema()
+        &self.output
     }
 
-    pub fn run(&self, rows: &[Row]) -> Vec<Outcome> {
-        let computes = self.outputs.iter().any(|o| matches!(o, Output::Computed { .. }));
-        let mut outcomes = Vec::with_capacity(rows.len());
-        if self.filters.is_empty() && !computes {
-            for (input, row) in rows.iter().enumerate() {
-                outcomes.push(Outcome { input, result: Ok(self.assemble(row, &[], 0)) });
-            }
-            return outcomes;
+    /// The columns that the program picks, if it does nothing else.
+    pub fn columns(&self) -> Option<Vec<usize>> {
+        let column = |output: &Output| match output {
+            Output::Column(column) => Some(*column),
+            Output::Computed { .. } => None,
+        };
+        if self.filters.is_empty() { self.outputs.iter().map(column).collect() } else { None }
+    }
+
+    /// Adds to `results` what becomes of the rows that no filter drops; `fault` hears of those that cannot be
+    /// computed, by number, and why.
+    pub fn run(&self, rows: &Rows, results: &mut Rows, mut fault: impl FnMut(usize, String)) {
+        if self.columns().is_some() {
+            return self.write(rows, 0..rows.len(), &[], results);
         }
-        for (chunk, at) in rows.chunks(ROWS_AT_ONCE).zip((0..).step_by(ROWS_AT_ONCE)) {
-            match self.run_batch(chunk) {
-                Ok(done) => {
-                    outcomes.extend(done.into_iter().map(|(i, row)| Outcome { input: at + i, result: Ok(row) }))
-                }
-                Err(_) => {
-                    for (i, row) in chunk.iter().enumerate() {
-                        match self.run_batch(std::slice::from_ref(row)) {
-                            Ok(done) => outcomes
-                                .extend(done.into_iter().map(|(_, row)| Outcome { input: at + i, result: Ok(row) })),
-                            Err(message) => outcomes.push(Outcome { input: at + i, result: Err(message) }),
-                        }
+        for from in (0..rows.len()).step_by(ROWS_AT_ONCE) {
+            let chunk = from..rows.len().min(from + ROWS_AT_ONCE);
+            if self.run_chunk(rows, chunk.clone(), results).is_err() {
+                for at in chunk {
+                    if let Err(message) = self.run_chunk(rows, at..at + 1, results) {
+                        fault(at, message);
                     }
                 }
             }
         }
-        outcomes
     }
 
-    fn run_batch(&self, rows: &[Row]) -> Result<Vec<(usize, Row)>, String> {
-        let mut batch = self.bind(self.input.decode(rows))?;
-        let mut live: Vec<usize> = (0..rows.len()).collect();
+    fn run_chunk(&self, rows: &Rows, chunk: Range<usize>, results: &mut Rows) -> Result<(), String> {
+        let columns = self.input.columns(chunk.len(), |at| rows.row(chunk.start + at), &self.touched);
+        let columns = columns.iter().zip(self.bound.fields()).map(|(array, field)| convert(array, field));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(chunk.len()));
+        let mut batch = RecordBatch::try_new_with_options(self.bound.clone(), columns, &options);
+        let mut live: Vec<usize> = chunk.collect();
         for filter in &self.filters {
-            let mask = evaluate(filter, &batch)?;
+            let rows = batch.map_err(|e| e.to_string())?;
+            let mask = evaluate(filter, &rows)?;
             let mask = mask.as_boolean();
             let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
-            batch = arrow::compute::filter_record_batch(&batch, &mask).map_err(|e| e.to_string())?;
+            batch = arrow::compute::filter_record_batch(&rows, &mask);
             live = live.into_iter().zip(mask.values()).filter_map(|(i, keep)| keep.then_some(i)).collect();
             if live.is_empty() {
-                return Ok(Vec::new());
+                return Ok(());
             }
         }
+        let batch = batch.map_err(|e| e.to_string())?;
         let mut computed = Vec::new();
         for output in &self.outputs {
             if let Output::Computed { expression, codec } = output {
                 let array = convert(&evaluate(expression, &batch)?, codec.schema().field(0))?;
-                let batch = RecordBatch::try_new(codec.schema().clone(), vec![array]).map_err(|e| e.to_string())?;
-                computed.push(codec.encode(&batch));
+                computed.push(codec.cells(&array, 0));
             }
         }
-        Ok(live.iter().enumerate().map(|(at, i)| (*i, self.assemble(&rows[*i], &computed, at))).collect())
+        self.write(rows, live, &computed, results);
+        Ok(())
     }
 
-    /// The output row: picked columns from the input's bytes, computed ones from row `at` of each.
-    fn assemble(&self, row: &Row, computed: &[Vec<Row>], at: usize) -> Row {
-        let spans = self.input.spans(row.bytes());
-        let mut writer = RowWriter::default();
-        let mut computed = computed.iter();
-        for output in &self.outputs {
-            match output {
-                Output::Column(column) => writer.push_encoded(&row.bytes()[spans[*column].clone()]),
-                Output::Computed { .. } => {
-                    writer.push_encoded(computed.next().expect("one for each computed output")[at].bytes())
+    /// Output rows: picked columns from the input's bytes, the others as computed, one after another.
+    fn write(&self, rows: &Rows, live: impl IntoIterator<Item = usize>, computed: &[Cells], results: &mut Rows) {
+        let mut ends = Vec::new();
+        for (number, at) in live.into_iter().enumerate() {
+            let row = rows.row(at);
+            self.input.ends(row, &mut ends);
+            let mut computed = computed.iter();
+            for output in &self.outputs {
+                match output {
+                    Output::Column(0) => results.extend(&row[..ends[0] as usize]),
+                    Output::Column(column) => {
+                        results.extend(&row[ends[column - 1] as usize..ends[*column] as usize])
+                    }
+                    Output::Computed { .. } => {
+                        results.extend(computed.next().expect("one for each computed output").cell(number))
+                    }
                 }
             }
+            results.end(rows.diff(at));
         }
-        writer.finish()
     }
+}
 
-    /// From row form to the types that the expressions were bound to.
-    fn bind(&self, batch: RecordBatch) -> Result<RecordBatch, String> {
-        if batch.schema() == self.bound {
-            return Ok(batch);
-        }
-        let rows = batch.num_rows();
-        let columns = batch.columns().iter().zip(self.bound.fields());
-        let columns = columns.map(|(array, field)| convert(array, field)).collect::<Result<Vec<_>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.bound.clone(), columns, &options).map_err(|e| e.to_string())
-    }
+/// The expression over only the columns that are touched, to which it adds its own.
+fn over_touched(expression: Arc<dyn PhysicalExpr>, touched: &mut Vec<usize>) -> Arc<dyn PhysicalExpr> {
+    let renumber = |e: Arc<dyn PhysicalExpr>| {
+        let Some(column) = e.as_any().downcast_ref::<Column>() else { return Ok(Transformed::no(e)) };
+        let place = touched.iter().position(|at| *at == column.index()).unwrap_or_else(|| {
+            touched.push(column.index());
+            touched.len() - 1
+        });
+        Ok(Transformed::yes(Arc::new(Column::new(column.name(), place)) as Arc<dyn PhysicalExpr>))
+    };
+    expression.transform(renumber).data().expect("renumbering columns cannot fail")
 }
 
 fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef, String> {

@@ -22,6 +22,7 @@ use super::Datum;
 use crate::error::{Error, Result};
 use arrow::array::*;
 use arrow::datatypes::*;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,6 +47,12 @@ impl Row {
     /// The columns of `self`, then those of `other`.
     pub fn glue(&self, other: &Row) -> Row {
         Row([self.bytes(), other.bytes()].concat().into())
+    }
+}
+
+impl AsRef<[u8]> for Row {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -152,31 +159,45 @@ impl Codec {
 
     pub fn encode(&self, batch: &RecordBatch) -> Vec<Row> {
         assert_eq!(batch.num_columns(), self.kinds.len(), "a batch of another schema");
-        let mut rows: Vec<RowWriter> = (0..batch.num_rows()).map(|_| RowWriter::default()).collect();
-        for (array, kind) in batch.columns().iter().zip(&self.kinds) {
-            encode_column(array, *kind, &mut rows);
-        }
-        rows.into_iter().map(RowWriter::finish).collect()
+        let columns: Vec<Cells> = (0..self.kinds.len()).map(|c| self.cells(batch.column(c), c)).collect();
+        let row = |at: usize| columns.iter().map(|cells| cells.cell(at)).collect::<Vec<_>>().concat();
+        (0..batch.num_rows()).map(|at| Row(row(at).into())).collect()
     }
 
-    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> RecordBatch {
-        let mut builders: Vec<Box<dyn ArrayBuilder>> =
-            self.schema.fields().iter().map(|f| make_builder(f.data_type(), 0)).collect();
-        let mut count = 0;
-        for row in rows {
-            let mut rest = row.bytes();
-            for ((builder, kind), field) in builders.iter_mut().zip(&self.kinds).zip(self.schema.fields()) {
-                let (datum, after) = read(rest, *kind, field.data_type());
-                append(builder.as_mut(), field.data_type(), datum);
-                rest = after;
-            }
-            assert!(rest.is_empty(), "a row of another schema");
-            count += 1;
-        }
-        let columns = builders.iter_mut().zip(self.schema.fields());
-        let columns = columns.map(|(builder, field)| retype(builder.finish(), field.data_type())).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
+    /// A column of this schema as rows hold it.
+    pub fn cells(&self, array: &ArrayRef, column: usize) -> Cells {
+        encode_column(array, self.kinds[column])
+    }
+
+    pub fn decode<R: AsRef<[u8]>>(&self, rows: impl IntoIterator<Item = R>) -> RecordBatch {
+        let rows: Vec<R> = rows.into_iter().collect();
+        let all: Vec<usize> = (0..self.kinds.len()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = self.columns(rows.len(), |at| rows[at].as_ref(), &all);
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).expect("built from this schema")
+    }
+
+    /// These columns of `count` rows, as Arrow has them.
+    pub fn columns<'a>(&self, count: usize, row: impl Fn(usize) -> &'a [u8], columns: &[usize]) -> Vec<ArrayRef> {
+        let width = columns.iter().max().map_or(0, |last| last + 1);
+        let mut starts = Vec::with_capacity(count * (width + 1));
+        for at in 0..count {
+            let row = row(at);
+            let mut from = 0;
+            for kind in &self.kinds[..width] {
+                starts.push(from as u32);
+                from += length(&row[from..], *kind);
+            }
+            starts.push(from as u32);
+        }
+        let array = |column: &usize| {
+            let cell = |at: usize| {
+                let ends = &starts[at * (width + 1) + column..];
+                &row(at)[ends[0] as usize..ends[1] as usize]
+            };
+            decode_column(count, cell, self.kinds[*column], self.schema.field(*column).data_type())
+        };
+        columns.iter().map(array).collect()
     }
 
     /// The values of one row.
@@ -229,30 +250,66 @@ impl Codec {
         Row(bytes.into())
     }
 
-    /// Whether any of these columns is NULL in the row.
-    pub fn any_null(&self, row: &Row, columns: &[usize]) -> bool {
-        let spans = self.spans(row.bytes());
-        columns.iter().any(|c| row.bytes()[spans[*c].start] == NULL)
+    #[inline]
+    pub fn is_null(cell: &[u8]) -> bool {
+        cell[0] == NULL
     }
 
-    /// An integer, or a decimal at its column's scale; `None` for NULL.
-    pub fn integer(&self, row: &Row, column: usize) -> Option<i128> {
-        let span = self.spans(row.bytes())[column].clone();
-        match read(&row.bytes()[span], self.kinds[column], self.schema.field(column).data_type()).0 {
-            Datum::Null => None,
-            Datum::Int32(v) => Some(v.into()),
-            Datum::Int64(v) => Some(v.into()),
-            Datum::Decimal(v) => Some(v),
-            other => unreachable!("`{other}` is no integer: planning checks the type of what is summed"),
+    /// A column's cell as an integer, or as a decimal at the column's scale; `None` for NULL.
+    #[inline]
+    pub fn integer(&self, cell: &[u8], column: usize) -> Option<i128> {
+        if cell[0] == NULL {
+            return None;
         }
+        Some(match self.kinds[column] {
+            Kind::Int(4) => i32_of(&cell[1..]).into(),
+            Kind::Int(_) => i64_of(&cell[1..]).into(),
+            Kind::Decimal => i128_of(&cell[1..]),
+            other => unreachable!("{other:?} is no integer: planning checks the type of what is summed"),
+        })
     }
 
     /// `name=value` pairs, for people.
-    pub fn show(&self, row: &Row) -> String {
-        let datums = self.datums(row);
-        let pairs = self.schema.fields().iter().zip(datums);
-        pairs.map(|(field, datum)| format!("{}={datum}", field.name())).collect::<Vec<_>>().join(" ")
+    pub fn show(&self, row: impl AsRef<[u8]>) -> String {
+        self.show_prefix(row.as_ref(), self.kinds.len())
     }
+
+    /// The first `columns` columns, for people.
+    pub fn show_prefix(&self, row: &[u8], columns: usize) -> String {
+        let mut rest = row;
+        let show = |(kind, field): (&Kind, &FieldRef)| {
+            let (datum, after) = read(rest, *kind, field.data_type());
+            rest = after;
+            format!("{}={datum}", field.name())
+        };
+        self.kinds[..columns].iter().zip(self.schema.fields()).map(show).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// One column of many rows, as rows hold it.
+#[derive(Default)]
+pub struct Cells {
+    bytes: RowWriter,
+    ends: Vec<u32>,
+}
+
+impl Cells {
+    #[inline]
+    pub fn cell(&self, at: usize) -> &[u8] {
+        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.bytes.0[from..self.ends[at] as usize]
+    }
+
+    fn end(&mut self) {
+        self.ends.push(u32::try_from(self.bytes.0.len()).expect("a batch is far below 4 GiB"));
+    }
+}
+
+/// Adds a value to the bytes of a row.
+pub fn append(row: &mut Vec<u8>, datum: &Datum) {
+    let mut writer = RowWriter(std::mem::take(row));
+    writer.push(datum);
+    *row = writer.0;
 }
 
 /// Writes one row, value after value.
@@ -345,28 +402,19 @@ fn read<'a>(bytes: &'a [u8], kind: Kind, data_type: &DataType) -> (Datum, &'a [u
     let value = &column[1..];
     let datum = match kind {
         Kind::Bool => Datum::Bool(value[0] == 1),
-        Kind::Int(4) => {
-            let v = (u32::from_be_bytes(sized(value)) ^ (1 << 31)) as i32;
-            if *data_type == DataType::Date32 { Datum::Date(v) } else { Datum::Int32(v) }
-        }
-        Kind::Int(_) => {
-            let v = (u64::from_be_bytes(sized(value)) ^ (1 << 63)) as i64;
-            match data_type {
-                DataType::Time64(_) => Datum::Time(v),
-                DataType::Timestamp(_, _) => Datum::Timestamp(v),
-                _ => Datum::Int64(v),
-            }
-        }
-        Kind::Float32 => {
-            let bits = u32::from_be_bytes(sized(value));
-            Datum::Float32(f32::from_bits(if bits >> 31 == 1 { bits ^ (1 << 31) } else { !bits }))
-        }
-        Kind::Float64 => {
-            let bits = u64::from_be_bytes(sized(value));
-            Datum::Float64(f64::from_bits(if bits >> 63 == 1 { bits ^ (1 << 63) } else { !bits }))
-        }
-        Kind::Decimal => Datum::Decimal((u128::from_be_bytes(sized(value)) ^ (1 << 127)) as i128),
-        Kind::Text => Datum::Text(String::from_utf8(unescaped(value)).expect("text was a String when written")),
+        Kind::Int(4) => match data_type {
+            DataType::Date32 => Datum::Date(i32_of(value)),
+            _ => Datum::Int32(i32_of(value)),
+        },
+        Kind::Int(_) => match data_type {
+            DataType::Time64(_) => Datum::Time(i64_of(value)),
+            DataType::Timestamp(_, _) => Datum::Timestamp(i64_of(value)),
+            _ => Datum::Int64(i64_of(value)),
+        },
+        Kind::Float32 => Datum::Float32(f32_of(value)),
+        Kind::Float64 => Datum::Float64(f64_of(value)),
+        Kind::Decimal => Datum::Decimal(i128_of(value)),
+        Kind::Text => Datum::Text(String::from_utf8(unescaped(value)).expect(TEXT)),
         Kind::Bytes => Datum::Bytes(unescaped(value)),
         Kind::Uuid => Datum::Uuid(sized(value)),
     };
@@ -390,17 +438,28 @@ fn unescaped(value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn encode_column(array: &ArrayRef, kind: Kind, rows: &mut [RowWriter]) {
+fn encode_column(array: &ArrayRef, kind: Kind) -> Cells {
+    let mut cells = Cells::default();
     macro_rules! column {
         ($typed:expr, $value:ident => $datum:expr) => {{
             let typed = $typed;
-            for (i, row) in rows.iter_mut().enumerate() {
+            for i in 0..typed.len() {
                 if typed.is_null(i) {
-                    row.push(&Datum::Null);
+                    cells.bytes.push(&Datum::Null);
                 } else {
                     let $value = typed.value(i);
-                    row.push(&$datum);
+                    cells.bytes.push(&$datum);
                 }
+                cells.end();
+            }
+        }};
+    }
+    macro_rules! texts {
+        ($typed:expr) => {{
+            let typed = $typed;
+            for i in 0..typed.len() {
+                cells.bytes.push_text(typed.is_valid(i).then(|| typed.value(i).as_ref()));
+                cells.end();
             }
         }};
     }
@@ -419,19 +478,97 @@ fn encode_column(array: &ArrayRef, kind: Kind, rows: &mut [RowWriter]) {
         (Kind::Float64, _) => column!(array.as_primitive::<Float64Type>(), v => Datum::Float64(v)),
         (Kind::Decimal, _) => column!(array.as_primitive::<Decimal128Type>(), v => Datum::Decimal(v)),
         (Kind::Uuid, _) => column!(array.as_fixed_size_binary(), v => Datum::Uuid(sized(v))),
+        (Kind::Text, _) => texts!(array.as_string::<i32>()),
+        (Kind::Bytes, _) => texts!(array.as_binary::<i32>()),
+    }
+    cells
+}
+
+fn decode_column<'a>(
+    count: usize,
+    cell: impl Fn(usize) -> &'a [u8],
+    kind: Kind,
+    data_type: &DataType,
+) -> ArrayRef {
+    macro_rules! numbers {
+        ($type:ty, $read:expr) => {{
+            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| $read(&cell[1..]));
+            Arc::new(PrimitiveArray::<$type>::from_iter((0..count).map(value)).with_data_type(data_type.clone()))
+        }};
+    }
+    match (kind, data_type) {
+        (Kind::Bool, _) => {
+            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| cell[1] == 1);
+            Arc::new(BooleanArray::from_iter((0..count).map(value)))
+        }
+        (Kind::Int(4), DataType::Date32) => numbers!(Date32Type, i32_of),
+        (Kind::Int(4), _) => numbers!(Int32Type, i32_of),
+        (Kind::Int(_), DataType::Time64(_)) => numbers!(Time64MicrosecondType, i64_of),
+        (Kind::Int(_), DataType::Timestamp(_, _)) => numbers!(TimestampMicrosecondType, i64_of),
+        (Kind::Int(_), _) => numbers!(Int64Type, i64_of),
+        (Kind::Float32, _) => numbers!(Float32Type, f32_of),
+        (Kind::Float64, _) => numbers!(Float64Type, f64_of),
+        (Kind::Decimal, _) => numbers!(Decimal128Type, i128_of),
         (Kind::Text, _) => {
-            let typed = array.as_string::<i32>();
-            for (i, row) in rows.iter_mut().enumerate() {
-                row.push_text(typed.is_valid(i).then(|| typed.value(i).as_bytes()));
+            let mut builder = StringBuilder::new();
+            for at in 0..count {
+                builder.append_option(text_of(cell(at)).map(|value| match value {
+                    Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).expect(TEXT)),
+                    Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect(TEXT)),
+                }));
             }
+            Arc::new(builder.finish())
         }
         (Kind::Bytes, _) => {
-            let typed = array.as_binary::<i32>();
-            for (i, row) in rows.iter_mut().enumerate() {
-                row.push_text(typed.is_valid(i).then(|| typed.value(i)));
+            let mut builder = BinaryBuilder::new();
+            (0..count).for_each(|at| builder.append_option(text_of(cell(at))));
+            Arc::new(builder.finish())
+        }
+        (Kind::Uuid, _) => {
+            let mut builder = FixedSizeBinaryBuilder::with_capacity(count, 16);
+            for at in 0..count {
+                match cell(at) {
+                    [NULL] => builder.append_null(),
+                    cell => builder.append_value(&cell[1..]).expect("16 bytes"),
+                }
             }
+            Arc::new(builder.finish())
         }
     }
+}
+
+const TEXT: &str = "text was a String when written";
+
+fn text_of(cell: &[u8]) -> Option<Cow<'_, [u8]>> {
+    (cell[0] != NULL).then(|| match &cell[1..cell.len() - 2] {
+        plain if !plain.contains(&0) => Cow::Borrowed(plain),
+        _ => Cow::Owned(unescaped(&cell[1..])),
+    })
+}
+
+#[inline]
+fn i32_of(value: &[u8]) -> i32 {
+    (u32::from_be_bytes(sized(value)) ^ (1 << 31)) as i32
+}
+
+#[inline]
+fn i64_of(value: &[u8]) -> i64 {
+    (u64::from_be_bytes(sized(value)) ^ (1 << 63)) as i64
+}
+
+#[inline]
+fn i128_of(value: &[u8]) -> i128 {
+    (u128::from_be_bytes(sized(value)) ^ (1 << 127)) as i128
+}
+
+fn f32_of(value: &[u8]) -> f32 {
+    let bits = u32::from_be_bytes(sized(value));
+    f32::from_bits(if bits >> 31 == 1 { bits ^ (1 << 31) } else { !bits })
+}
+
+fn f64_of(value: &[u8]) -> f64 {
+    let bits = u64::from_be_bytes(sized(value));
+    f64::from_bits(if bits >> 63 == 1 { bits ^ (1 << 63) } else { !bits })
 }
 
 impl RowWriter {
@@ -445,48 +582,6 @@ impl RowWriter {
             }
         }
     }
-}
-
-fn append(builder: &mut dyn ArrayBuilder, data_type: &DataType, datum: Datum) {
-    macro_rules! to {
-        ($builder:ty, $variant:ident) => {{
-            let builder = builder.as_any_mut().downcast_mut::<$builder>().expect("made for this type");
-            match datum {
-                Datum::$variant(v) => builder.append_value(v),
-                _ => builder.append_null(),
-            }
-        }};
-    }
-    match data_type {
-        DataType::Boolean => to!(BooleanBuilder, Bool),
-        DataType::Int32 => to!(Int32Builder, Int32),
-        DataType::Date32 => to!(Date32Builder, Date),
-        DataType::Int64 => to!(Int64Builder, Int64),
-        DataType::Time64(_) => to!(Time64MicrosecondBuilder, Time),
-        DataType::Timestamp(_, _) => to!(TimestampMicrosecondBuilder, Timestamp),
-        DataType::Float32 => to!(Float32Builder, Float32),
-        DataType::Float64 => to!(Float64Builder, Float64),
-        DataType::Decimal128(_, _) => to!(Decimal128Builder, Decimal),
-        DataType::Utf8 => to!(StringBuilder, Text),
-        DataType::Binary => to!(BinaryBuilder, Bytes),
-        DataType::FixedSizeBinary(_) => {
-            let builder = builder.as_any_mut().downcast_mut::<FixedSizeBinaryBuilder>().expect("made for this type");
-            match datum {
-                Datum::Uuid(v) => builder.append_value(v).expect("16 bytes"),
-                _ => builder.append_null(),
-            }
-        }
-        other => unreachable!("{other} has no row form"),
-    }
-}
-
-/// Builders forget the zone of a timestamp and the scale of a decimal; the column must not.
-fn retype(array: ArrayRef, data_type: &DataType) -> ArrayRef {
-    if array.data_type() == data_type {
-        return array;
-    }
-    let data = array.to_data().into_builder().data_type(data_type.clone());
-    make_array(data.build().expect("same layout, other label"))
 }
 
 #[cfg(test)]
@@ -544,8 +639,8 @@ mod tests {
         assert_eq!(batch.schema(), *codec.schema());
         assert_eq!(codec.encode(&batch), rows);
         assert_eq!(codec.project(&rows[0], &[6, 1]), row(&[full[6].clone(), full[1].clone()]));
-        assert!(codec.any_null(&rows[1], &[3]));
-        assert!(!codec.any_null(&rows[0], &[3]));
+        assert!(Codec::is_null(&rows[1].bytes()[..1]));
+        assert_eq!(codec.prefix(rows[0].bytes(), 2), 2 + 5);
     }
 
     #[test]

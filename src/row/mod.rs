@@ -1,6 +1,7 @@
 //! The vocabulary that all folders speak: what a row is, when it is, and where it came from.
 //!
 //! - [`Row`]: one row as bytes that compare as its values do, column after column ([`codec`]).
+//! - [`Rows`]: many rows in one buffer, with their diffs: what flows, and what becomes a block at rest.
 //! - [`Datum`]: one value, at the edges where values are made or shown.
 //! - [`Table`]: the shape of a source table: columns that models use, and which of them are the key.
 //! - [`Change`]: what a source says happened to a row; [`Delta`]: what that means, rows with a diff.
@@ -21,7 +22,7 @@ mod rows;
 mod table;
 
 pub use change::{Change, Delta, Diff, NewRow, consolidate};
-pub use codec::{Codec, Row, RowWriter, check_types};
+pub use codec::{Cells, Codec, Row, RowWriter, append, check_types};
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};

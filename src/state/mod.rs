@@ -18,10 +18,17 @@
 //! It does not hold what the dataflow derives; that is computed again from the base at a restart.
 
 mod base;
+mod batch;
+mod block;
+mod bodies;
 mod rocks;
+mod spine;
 
 pub use base::{Base, Frozen};
+pub use batch::{Batch, Cursor, merge};
+pub use bodies::{BlockStore, Bodies};
 pub use rocks::Store;
+pub use spine::{Batches, Spine};
 
 use crate::error::{Error, Result};
 use crate::row::{Cut, Moment, Table, TableName, type_name, type_named};

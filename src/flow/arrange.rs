@@ -1,0 +1,172 @@
+//! Rows by key: each Moment's rows become a batch, and the batch a step.
+
+use super::stream::{CONTAINER_BYTES, RowStream, Step, StepStream, Time, WholeRows, WholeSteps, by_key, upper};
+use crate::row::{Codec, Rows};
+use crate::state::{Batch, Bodies, Spine, merge};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+/// Unsorted rows are sorted in pieces of this size while a Moment comes in: in cache, and not all at its end.
+const RUN_BYTES: usize = 1 << 20;
+
+/// An arrangement in a dataflow: rows that begin with their key.
+#[derive(Clone)]
+pub(super) struct Arranged<'scope> {
+    pub steps: StepStream<'scope>,
+    pub codec: Codec,
+    /// How many columns the key has.
+    pub key: usize,
+}
+
+/// Whether a row whose key holds a NULL is kept: what is joined by equality does without it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Nulls {
+    Kept,
+    Dropped,
+}
+
+/// These columns of each row, in this order.
+pub(super) fn pick<'scope>(
+    rows: RowStream<'scope>,
+    codec: &Codec,
+    columns: &[usize],
+    key: usize,
+    nulls: Nulls,
+) -> RowStream<'scope> {
+    if nulls == Nulls::Kept && columns.iter().copied().eq(0..codec.schema().fields().len()) {
+        return rows;
+    }
+    let (codec, columns) = (codec.clone(), columns.to_vec());
+    rows.unary::<WholeRows, _, _, _>(Pipeline, "Pick", move |_, _| {
+        let mut ends = Vec::new();
+        move |input, output| {
+            input.for_each(|time, rows| {
+                let mut picked = Rows::with_capacity(rows.len(), rows.size());
+                for (row, diff) in rows.iter() {
+                    codec.ends(row, &mut ends);
+                    let column = |c: usize| &row[if c == 0 { 0 } else { ends[c - 1] as usize }..ends[c] as usize];
+                    if nulls == Nulls::Dropped && columns[..key].iter().any(|c| Codec::is_null(column(*c))) {
+                        continue;
+                    }
+                    columns.iter().for_each(|c| picked.extend(column(*c)));
+                    picked.end(diff);
+                }
+                if !picked.is_empty() {
+                    output.session_with_builder(&time).give_container(&mut picked);
+                }
+            });
+        }
+    })
+}
+
+/// Arranges rows whose first `key` columns are the key.
+pub(super) fn arrange<'scope>(
+    rows: RowStream<'scope>,
+    codec: Codec,
+    key: usize,
+    spine: Rc<RefCell<Spine>>,
+) -> Arranged<'scope> {
+    let pact = by_key(codec.clone(), key);
+    let steps = rows.unary_frontier::<WholeSteps, _, _, _>(pact, "Arrange", move |capability, _| {
+        let mut capability = Some(capability);
+        let mut waiting: BTreeMap<Time, Gathered> = BTreeMap::new();
+        move |(input, frontier), output| {
+            let bodies = spine.borrow().bodies().clone();
+            input.for_each(|time, rows| waiting.entry(*time.time()).or_default().take(rows, &bodies));
+            let Some(held) = &mut capability else { return };
+            let (lower, upper) = (*held.time(), upper(frontier));
+            let mut stepped = None;
+            let mut step = |time: Time, gathered: Gathered| {
+                let mut spine = spine.borrow_mut();
+                let delta = Arc::new(gathered.finish(&bodies));
+                let step = Step { before: spine.batches(), delta: delta.clone() };
+                spine.insert(delta);
+                output.session(&held.delayed(&time)).give(step);
+            };
+            while let Some(entry) = waiting.first_entry().filter(|e| upper.is_none_or(|upper| *e.key() < upper)) {
+                let (time, gathered) = entry.remove_entry();
+                step(time, gathered);
+                stepped = Some(time);
+            }
+            match upper {
+                Some(upper) if upper > lower => {
+                    if stepped != Some(upper - 1) {
+                        step(upper - 1, Gathered::default());
+                    }
+                    held.downgrade(&upper);
+                }
+                Some(_) => {}
+                None => capability = None,
+            }
+        }
+    });
+    Arranged { steps, codec, key }
+}
+
+/// The rows of one Moment as they come in.
+#[derive(Default)]
+pub(super) struct Gathered {
+    rows: Rows,
+    runs: Vec<Arc<Batch>>,
+}
+
+impl Gathered {
+    pub fn take(&mut self, rows: &mut Rows, bodies: &Arc<Bodies>) {
+        match self.rows.is_empty() {
+            true => std::mem::swap(&mut self.rows, rows),
+            false => self.rows.append(rows),
+        }
+        rows.clear();
+        if self.rows.size() > RUN_BYTES {
+            self.runs.push(Arc::new(Batch::of(&self.rows, bodies)));
+            self.rows.clear();
+            if self.runs.len() == 16 {
+                let merged = merge(&self.runs, bodies);
+                self.runs = vec![Arc::new(merged)];
+            }
+        }
+    }
+
+    pub fn finish(mut self, bodies: &Arc<Bodies>) -> Batch {
+        if self.runs.is_empty() {
+            return Batch::of(&self.rows, bodies);
+        }
+        self.runs.push(Arc::new(Batch::of(&self.rows, bodies)));
+        merge(&self.runs, bodies)
+    }
+}
+
+/// Gathers output rows into containers of a good size.
+pub(super) struct Outlet<F: FnMut(&mut Rows)> {
+    rows: Rows,
+    give: F,
+}
+
+impl<F: FnMut(&mut Rows)> Outlet<F> {
+    pub fn new(give: F) -> Self {
+        Outlet { rows: Rows::default(), give }
+    }
+
+    /// Where to write the next row; [`Outlet::end`] completes it.
+    pub fn rows(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    pub fn end(&mut self, diff: i64) {
+        self.rows.end(diff);
+        if self.rows.size() >= CONTAINER_BYTES {
+            self.flush();
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if !self.rows.is_empty() {
+            (self.give)(&mut self.rows);
+            self.rows.clear();
+        }
+    }
+}
