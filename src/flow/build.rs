@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::{InputHandle as Handle, Scope};
 use timely::dataflow::operators::{Concatenate, Input, InspectCore, Probe, probe};
+use timely::dataflow::{InputHandle as Handle, Scope};
 
 type Session = Handle<Time, WholeRows>;
 
@@ -57,21 +57,28 @@ pub(super) fn build<'scope>(
         build.faults = Faults::new(model, share.clone());
         let rows = build.node(&plan.node);
         let out = share.clone();
-        rows.clone().inspect_container(move |event| {
-            if let Ok((_, rows)) = event {
-                out.borrow_mut().models[model].append(rows);
-            }
-        }).probe_with(&probe);
+        rows.clone()
+            .inspect_container(move |event| {
+                if let Ok((_, rows)) = event {
+                    out.borrow_mut().models[model].append(rows);
+                }
+            })
+            .probe_with(&probe);
         build.models.push((rows, Codec::new(plan.schema().clone())));
     }
-    Inputs { tables: sessions, constants: build.constants, probe }
+    // Not before: what is sent into a stream that nobody reads yet is lost, and waited for.
+    let constants = build.constants.into_iter().map(|(mut session, mut rows)| {
+        session.send_batch(&mut rows);
+        session
+    });
+    Inputs { tables: sessions, constants: constants.collect(), probe }
 }
 
 struct Build<'scope> {
     scope: Scope<'scope, Time>,
     tables: Vec<(RowStream<'scope>, Codec)>,
     models: Vec<(RowStream<'scope>, Codec)>,
-    constants: Vec<Session>,
+    constants: Vec<(Session, Rows)>,
     /// What is arranged already, by what it is: two that need the same rows by the same key have one.
     arranged: HashMap<String, Arranged<'scope>>,
     /// Of the model that is being built.
@@ -151,11 +158,10 @@ impl<'scope> Build<'scope> {
 
     /// Constants enter at one worker only, or each worker would add its own.
     fn constant(&mut self, rows: &[Row]) -> RowStream<'scope> {
-        let (mut session, stream) = self.scope.new_input_with_builder();
-        if self.scope.index() == 0 && !rows.is_empty() {
-            session.send_batch(&mut rows.iter().map(|row| (row.clone(), 1)).collect::<Rows>());
-        }
-        self.constants.push(session);
+        let (session, stream) = self.scope.new_input_with_builder();
+        let here = self.scope.index() == 0;
+        let rows = rows.iter().filter(|_| here).map(|row| (row.clone(), 1)).collect();
+        self.constants.push((session, rows));
         stream
     }
 }

@@ -59,7 +59,8 @@ impl Pairing {
         left: &MutableAntichain<Time>,
         right: &MutableAntichain<Time>,
     ) -> Option<(Capability<Time>, Step, Step)> {
-        let front = |queue: &VecDeque<(Capability<Time>, Step)>| queue.front().map(|(capability, _)| *capability.time());
+        let front =
+            |queue: &VecDeque<(Capability<Time>, Step)>| queue.front().map(|(capability, _)| *capability.time());
         let time = front(&self.left).into_iter().chain(front(&self.right)).min()?;
         if left.less_equal(&time) || right.less_equal(&time) {
             return None;
@@ -84,10 +85,7 @@ fn take(queue: &mut VecDeque<(Capability<Time>, Step)>, time: Time) -> (Option<C
 }
 
 /// Rows go to the worker that has their key, the first `columns` columns.
-pub(super) fn by_key(
-    codec: Codec,
-    columns: usize,
-) -> DistributorPact<impl FnOnce(usize) -> ByKey> {
+pub(super) fn by_key(codec: Codec, columns: usize) -> DistributorPact<impl FnOnce(usize) -> ByKey> {
     DistributorPact(move |peers| ByKey { codec, columns, outgoing: vec![Rows::default(); peers] })
 }
 

@@ -101,6 +101,8 @@ fn work(
                     tables[table].advance_to(moment.0);
                 }
                 tables[table].send_batch(&mut rows);
+                // Sorted while the Moment comes in, not all at its end.
+                worker.step();
             }
             Command::Close { moment } => {
                 let next = moment.next().0;

@@ -168,9 +168,7 @@ impl Program {
             for output in &self.outputs {
                 match output {
                     Output::Column(0) => results.extend(&row[..ends[0] as usize]),
-                    Output::Column(column) => {
-                        results.extend(&row[ends[column - 1] as usize..ends[*column] as usize])
-                    }
+                    Output::Column(column) => results.extend(&row[ends[column - 1] as usize..ends[*column] as usize]),
                     Output::Computed { .. } => {
                         results.extend(computed.next().expect("one for each computed output").cell(number))
                     }

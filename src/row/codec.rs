@@ -484,12 +484,7 @@ fn encode_column(array: &ArrayRef, kind: Kind) -> Cells {
     cells
 }
 
-fn decode_column<'a>(
-    count: usize,
-    cell: impl Fn(usize) -> &'a [u8],
-    kind: Kind,
-    data_type: &DataType,
-) -> ArrayRef {
+fn decode_column<'a>(count: usize, cell: impl Fn(usize) -> &'a [u8], kind: Kind, data_type: &DataType) -> ArrayRef {
     macro_rules! numbers {
         ($type:ty, $read:expr) => {{
             let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| $read(&cell[1..]));

@@ -147,31 +147,33 @@ impl BatchBuilder {
     #[inline]
     pub fn push(&mut self, row: &[u8], diff: Diff) {
         self.open.push(row, diff);
-        if self.open.is_full() {
-            self.cut();
+        // What stays behind is half a block, so that no block is small where there are rows enough.
+        if self.open.size() >= BLOCK_BYTES + BLOCK_BYTES / 2 {
+            self.cut(BLOCK_BYTES);
         }
     }
 
     /// A whole block of another batch, which is kept as it is.
     pub fn push_slot(&mut self, slot: Arc<Slot>) {
-        self.cut();
+        self.cut(usize::MAX);
         self.slots.push(slot);
     }
 
     /// Whether a slot can be taken as it is, without leaving small blocks behind.
     pub fn takes(&self, slot: &Slot) -> bool {
-        self.open.is_empty() && slot.size() >= BLOCK_BYTES / 2
+        let whole = |size: usize| size >= BLOCK_BYTES / 2;
+        whole(slot.size()) && (self.open.is_empty() || whole(self.open.size()))
     }
 
     pub fn finish(mut self) -> Batch {
-        self.cut();
+        self.cut(usize::MAX);
         Batch::of_slots(self.slots)
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self, bytes: usize) {
         if !self.open.is_empty() {
             let first = self.open.first().to_vec();
-            let block = self.open.finish();
+            let block = self.open.cut(bytes);
             self.slots.push(self.bodies.keep(&first, block));
         }
     }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::row::{Diff, compare};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How large a block grows before the next one begins.
+/// How large a block is where there are rows enough: from half of it to half more.
 pub const BLOCK_BYTES: usize = 32 << 10;
 
 /// Sorted; each row once; no diff is 0; never empty.
@@ -142,8 +142,8 @@ impl Builder {
         self.ends.is_empty()
     }
 
-    pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BLOCK_BYTES
+    pub fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     pub fn first(&self) -> &[u8] {
@@ -158,18 +158,21 @@ impl Builder {
         self.diffs.push(diff);
     }
 
-    /// What was pushed since the last time; there is something.
-    pub fn finish(&mut self) -> Block {
-        let rows = self.ends.len() as u32;
+    /// A block of the rows that begin within the first `bytes` bytes; the others stay. There is one at least.
+    pub fn cut(&mut self, bytes: usize) -> Block {
+        let count = 1 + self.ends[..self.ends.len() - 1].partition_point(|end| (*end as usize) < bytes);
+        let size = self.ends[count - 1];
         let width = self.ends[0];
-        let every = width > 0 && self.ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row);
-        let ends = if every { Ends::Every(width) } else { Ends::Each(self.ends.as_slice().into()) };
-        let ones = self.diffs.iter().all(|diff| *diff == 1);
-        let diffs = (!ones).then(|| self.diffs.as_slice().into());
-        let block = Block { bytes: self.bytes.as_slice().into(), ends, diffs, rows };
-        self.bytes.clear();
-        self.ends.clear();
-        self.diffs.clear();
+        let ends = &self.ends[..count];
+        let every = width > 0 && ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row);
+        let ends = if every { Ends::Every(width) } else { Ends::Each(ends.into()) };
+        let diffs = &self.diffs[..count];
+        let diffs = (!diffs.iter().all(|diff| *diff == 1)).then(|| diffs.into());
+        let block = Block { bytes: self.bytes[..size as usize].into(), ends, diffs, rows: count as u32 };
+        self.bytes.drain(..size as usize);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|end| *end -= size);
+        self.diffs.drain(..count);
         block
     }
 }
@@ -181,7 +184,7 @@ mod tests {
     fn block(rows: &[(&[u8], Diff)]) -> Block {
         let mut builder = Builder::default();
         rows.iter().for_each(|(row, diff)| builder.push(row, *diff));
-        builder.finish()
+        builder.cut(usize::MAX)
     }
 
     #[test]
@@ -198,6 +201,15 @@ mod tests {
             assert!(Block::read(&written).is_err(), "a changed byte must be seen");
         }
         assert!(Block::read(b"short").is_err());
+    }
+
+    #[test]
+    fn a_cut_leaves_the_rows_behind_it() {
+        let mut builder = Builder::default();
+        [b"aa", b"bb", b"cc"].iter().for_each(|row| builder.push(*row, 1));
+        assert_eq!(builder.cut(3), block(&[(b"aa", 1), (b"bb", 1)]));
+        assert_eq!(builder.cut(3), block(&[(b"cc", 1)]));
+        assert!(builder.is_empty());
     }
 
     #[test]

@@ -140,3 +140,86 @@ fn elsewhere(run: Vec<Arc<Batch>>, bodies: &Arc<Bodies>) -> Receiver<Arc<Batch>>
     merger.send(job).expect("the merger lives as long as the process");
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::{Diff, Rows};
+    use std::collections::BTreeMap;
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            (self.0 >> 33) % bound
+        }
+    }
+
+    /// Rows of a width of their own, or of many widths, with leads that differ late or not at all.
+    fn row(number: u64, shape: u64) -> Vec<u8> {
+        let mut row = vec![1; if shape == 0 { 0 } else { 14 }];
+        row.extend_from_slice(&number.to_be_bytes()[4..]);
+        if shape == 2 {
+            row.resize(row.len() + number as usize % 40, 7);
+        }
+        row
+    }
+
+    #[test]
+    fn a_spine_holds_what_a_plain_map_holds_and_finds_it() {
+        for seed in 1..60 {
+            let mut dice = Dice(seed);
+            let (inserts, rows_max, numbers) = match seed % 20 {
+                0 => (40, 60_000, 1_000_000),
+                _ => (60, 300, 400),
+            };
+            let bodies = Bodies::resident_only();
+            let mut spine = Spine::new(bodies.clone());
+            let mut plain: BTreeMap<Vec<u8>, Diff> = BTreeMap::new();
+            for _ in 0..dice.below(inserts) {
+                let mut rows = Rows::default();
+                for _ in 0..dice.below(rows_max) {
+                    let (row, diff) = (row(dice.below(numbers), seed % 3), dice.below(5) as Diff - 2);
+                    rows.push(&row, diff);
+                    *plain.entry(row).or_default() += diff;
+                }
+                plain.retain(|_, diff| *diff != 0);
+                spine.insert(Arc::new(Batch::of(&rows, &bodies)));
+            }
+            let classes = (plain.len() as u64).max(1).ilog2() / 2 + 1;
+            assert!(spine.batches().len() <= 8 * classes as usize + 8, "seed {seed}: too many batches");
+            let whole = merge(&spine.batches(), &bodies);
+            assert!(whole.iter().eq(plain.clone()), "seed {seed}: other rows");
+
+            let mut cursor = whole.cursor();
+            let mut number = 0;
+            while number < numbers {
+                let key = row(number, seed % 3);
+                cursor.seek(&key);
+                let expected = plain.range(key..).next().map(|(row, diff)| (row.as_slice(), *diff));
+                assert_eq!(cursor.row(), expected, "seed {seed}: seeking {number}");
+                number += 1 + dice.below(numbers / 50);
+            }
+            drop(cursor);
+            drop((whole, spine));
+            assert_eq!(bodies.resident(), 0, "seed {seed}: what nobody holds takes no memory");
+        }
+    }
+
+    #[test]
+    fn rows_in_order_are_written_once() {
+        let bodies = Bodies::resident_only();
+        let mut spine = Spine::new(bodies.clone());
+        let mut first = Vec::new();
+        for batch in 0..64u64 {
+            let mut rows = Rows::default();
+            (0..2_000).for_each(|number| rows.push(&row(batch * 2_000 + number, 1), 1));
+            let batch = Arc::new(Batch::of(&rows, &bodies));
+            first.extend(batch.slots().first().map(Arc::downgrade));
+            spine.insert(batch);
+        }
+        let kept = first.iter().filter(|slot| slot.upgrade().is_some()).count();
+        assert!(kept > 50, "{kept} of 64 blocks were passed on as they are");
+    }
+}
