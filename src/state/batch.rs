@@ -202,14 +202,14 @@ pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
             }
             _ => {
                 let [input, bound] = inputs.get_disjoint_mut([least, next]).expect("two different inputs");
-                if !input.run(bound, &mut builder) {
+                if !input.run(Some(bound), &mut builder) {
                     inputs.swap_remove(least);
                 }
             }
         }
     }
     if let Some(input) = inputs.first_mut() {
-        input.drain(&mut builder);
+        input.run(None, &mut builder);
     }
     builder.finish()
 }
@@ -276,41 +276,36 @@ impl Input<'_> {
         true
     }
 
-    /// Passes on the rows before `bound`'s; the first is one. Whether there is a row left.
-    fn run(&mut self, bound: &Input, builder: &mut BatchBuilder) -> bool {
+    /// Passes on the rows before `bound`'s, or all of them; the first is one. Whether there is a row left.
+    fn run(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
         loop {
-            let more = if self.ends_before(bound) && builder.takes(&self.batch.slots[self.slot]) {
-                builder.push_slot(self.batch.slots[self.slot].clone());
-                self.enter(self.slot + 1)
+            let whole = self.at == 0 && self.ends_before(bound) && builder.takes(&self.batch.slots[self.slot]);
+            let more = if whole {
+                self.pass(bound, builder)
             } else {
                 builder.push(self.row(), self.diff());
                 self.step()
             };
-            if !more || self.compare(bound).is_ge() {
+            if !more || bound.is_some_and(|bound| self.compare(bound).is_ge()) {
                 return more;
             }
         }
     }
 
-    /// Whether the whole block stands before the bound. Only asked at a block's beginning, where it pays.
-    #[inline]
-    fn ends_before(&self, bound: &Input) -> bool {
-        self.at == 0 && self.batch.slots.get(self.slot + 1).is_some_and(|next| next.first() <= bound.row())
+    fn ends_before(&self, bound: Option<&Input>) -> bool {
+        bound.is_none_or(|bound| self.block.row(self.block.rows() - 1) < bound.row())
     }
 
-    /// Passes on all that is left.
-    fn drain(&mut self, builder: &mut BatchBuilder) {
+    /// Passes on this block as it is, and those behind it that end before the bound, unread.
+    fn pass(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
+        let slots = &self.batch.slots;
+        let mut slot = self.slot;
         loop {
-            let slot = &self.batch.slots[self.slot];
-            let more = if self.at == 0 && builder.takes(slot) {
-                builder.push_slot(slot.clone());
-                self.enter(self.slot + 1)
-            } else {
-                builder.push(self.row(), self.diff());
-                self.step()
-            };
-            if !more {
-                return;
+            builder.push_slot(slots[slot].clone());
+            slot += 1;
+            let ends_before = |bound: &Input| slots.get(slot + 1).is_some_and(|next| next.first() <= bound.row());
+            if slot == slots.len() || !builder.takes(&slots[slot]) || !bound.is_none_or(ends_before) {
+                return self.enter(slot);
             }
         }
     }
