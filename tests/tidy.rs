@@ -25,7 +25,6 @@ const FENCES: [(&str, &str); 15] = [
     ("minijinja", "project/template/"),
     ("serde_yaml_ng", "project/files/"),
     ("timely", "flow/"),
-    ("differential_dataflow", "flow/"),
     ("rocksdb", "state/rocks.rs"),
     ("iceberg", "commit/iceberg/"),
     ("parquet", "commit/iceberg/"),
