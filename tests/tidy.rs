@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Each outside crate and the only place that may name it.
-const FENCES: [(&str, &str); 15] = [
+const FENCES: [(&str, &str); 14] = [
     ("datafusion", "plan/"),
     ("minijinja", "project/template/"),
     ("serde_yaml_ng", "project/files/"),
