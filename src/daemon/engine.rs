@@ -7,7 +7,7 @@ use super::audit::{Oracle, iceberg_sink, staged};
 use super::config::Config;
 use super::control::{Door, Wanted};
 use super::pending::Pending;
-use super::publisher::{Done, Job, Publisher};
+use super::publisher::{Done, Job, Keeping, Last, Publisher};
 use super::status::{ModelStatus, Phase, Status};
 use super::step::{Due, Heard, Step};
 use crate::commit::{Sink, Staged};
@@ -15,12 +15,15 @@ use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::row::{Cut, Delta, Moment, Position, Rows, Table};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
-use crate::state::{Base, Checkpoint, FORMAT, Kept, Store};
+use crate::state::{Arrangements, Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
 use crate::world;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// How many rows of a first copy, or of a base arrangement at a start, the dataflow takes in one step.
+const ROWS_AT_ONCE: usize = 100_000;
 
 /// How the daemon is to run.
 #[derive(Default)]
@@ -71,6 +74,10 @@ struct Engine {
     pending: Pending,
     /// By number of the table, what the open Moment changes.
     open: HashMap<usize, Vec<Delta>>,
+    /// Rows of first copies since the last close.
+    copied: usize,
+    bodies: Arc<Bodies>,
+    memory_bytes: usize,
     publisher: Option<Publisher>,
     done: mpsc::Receiver<Result<Done>>,
     events: mpsc::Receiver<(usize, Event)>,
@@ -85,17 +92,34 @@ struct Engine {
     _door: Door,
 }
 
-/// Opens the tables and reads what each shows, by number of the model; on a thread that may wait for files.
+/// What the tables show, as a start finds it.
+enum Shown {
+    /// What the checkpoint says of each model: the state goes on from it.
+    AsKept,
+    /// Other content, by number of the model: the models are levelled against it.
+    Rows(Vec<(usize, Vec<Delta>)>),
+}
+
+/// Opens the tables and finds out whether they show what the checkpoint says; on a thread that may wait for files.
 async fn open_sink(
     mut sink: Box<dyn Sink>,
     oracle: Arc<Oracle>,
     left: Option<Staged>,
-) -> Result<(Box<dyn Sink>, Vec<(usize, Vec<Delta>)>)> {
+    kept: Option<Vec<KeptModel>>,
+) -> Result<(Box<dyn Sink>, Shown)> {
     let open = move || {
         sink.open(&oracle.targets(), left.as_ref())?;
         let published = (0..oracle.models()).filter_map(|m| oracle.target_of(m).map(|target| (m, target)));
-        let shown = published.map(|(m, target)| sink.content(target).map(|rows| (m, rows))).collect::<Result<_>>()?;
-        Ok((sink, shown))
+        let published: Vec<_> = published.collect();
+        let as_kept = |kept: Vec<KeptModel>| {
+            published.iter().all(|(m, target)| sink.published(*target).map(|p| p.moment) == kept[*m].shown)
+        };
+        if kept.is_some_and(as_kept) {
+            return Ok((sink, Shown::AsKept));
+        }
+        let rows = published.iter().map(|(m, target)| sink.content(*target).map(|rows| (*m, rows)));
+        let rows = rows.collect::<Result<_>>()?;
+        Ok((sink, Shown::Rows(rows)))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| Error::bug("opening the tables has failed").because(e))?
 }
@@ -116,33 +140,59 @@ impl Engine {
         store: Arc<Store>,
     ) -> Result<Engine> {
         let last = store.checkpoint()?;
-        let Start { kept, cut, moment, stale } = Start::decide(&assembly, &sources, last.as_ref());
-        let ids: Vec<u32> = kept.iter().map(|k| k.id).collect();
-        let oracle = Arc::new(Oracle::new(&assembly, &ids, config));
+        let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+        let mut from = store.arrangements(&bodies)?;
+        let Start { kept, cut, moment, resumed } = Start::decide(&assembly, &sources, last.as_ref());
+        let oracle = Arc::new(Oracle::new(&assembly, config));
         let left = last.as_ref().map(staged).transpose()?.flatten();
-        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left).await?;
-        if !stale.is_empty() || last.as_ref().is_none_or(|last| last.staged.is_some()) {
-            // The checkpoint forgets the tables before their rows go.
+        let dataflow = assembly.dataflow();
+        let maintained = last.as_ref().and_then(|last| last.maintained.clone());
+        let maintained = maintained.filter(|maintained| {
+            maintained.dataflow == dataflow && sources.iter().all(|(name, _)| cut.0.contains_key(name))
+        });
+        let models_kept = maintained.as_ref().map(|maintained| maintained.models.clone());
+        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left, models_kept).await?;
+        let maintained = maintained.filter(|_| matches!(shown, Shown::AsKept));
+        if maintained.is_none() {
+            // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
+            from.by_name.retain(|name, _| resumed.iter().any(|id| Base::name(*id) == *name));
+        }
+        if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
             let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
-            let checkpoint = Checkpoint { format: FORMAT, moment, cut: cut.clone(), tables, staged: None };
-            let nothing = Base::new(store.clone(), &[]).freeze();
-            store.write(&checkpoint, &nothing)?;
-            stale.into_iter().try_for_each(|id| store.clear(id))?;
+            let (format, maintained) = (FORMAT, maintained.clone());
+            let checkpoint = Checkpoint { format, moment, cut: cut.clone(), tables, maintained, staged: None };
+            store.write(&checkpoint, &from, &bodies)?;
         }
 
         let tables: Vec<Table> = assembly.tables.iter().map(|t| t.table.clone()).collect();
-        let shapes: Vec<(u32, Table)> = ids.iter().copied().zip(tables.iter().cloned()).collect();
-        let base = Base::new(store.clone(), &shapes);
-        let flow = Flow::start(&assembly.compiled, &tables, config.workers)?;
+        let ids = kept.iter().map(|k| k.id);
+        let shapes: Vec<(u32, Table)> = ids.zip(tables.iter().cloned()).collect();
+        let base = Base::new(&shapes, &bodies, &mut from);
+        let models_kept = maintained.as_ref().map(|maintained| &maintained.models[..]);
+        let mut pending = Pending::new(&assembly.models, &bodies, &mut from, models_kept);
+        let from = maintained.is_some().then_some(from);
+        let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
         // A state directory that was lost must not count anew: tables know only later Moments.
-        let moment = moment.max(sink.newest().unwrap_or_default()).next();
-        for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
-            let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
-            flow.feed(moment, number, rows.collect::<Result<Rows>>()?);
+        let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
+        let contents = (0..kept.len()).map(|table| base.content(table)).collect::<Vec<_>>();
+        if maintained.is_none() {
+            for (number, content) in contents.iter().enumerate() {
+                let mut rows = Rows::default();
+                let mut feed = |rows: Rows| {
+                    flow.feed(moment, number, rows);
+                    pending.absorb(flow.close(moment)?);
+                    moment = moment.next();
+                    Ok::<(), Error>(())
+                };
+                content.each(&bodies, |row| {
+                    rows.push(row, 1);
+                    if rows.len() == ROWS_AT_ONCE { feed(std::mem::take(&mut rows)) } else { Ok(()) }
+                })?;
+                feed(rows)?;
+            }
         }
-        let mut pending = Pending::new(&assembly.models);
-        for (number, rows) in shown {
-            pending.level(number, rows);
+        if let Shown::Rows(shown) = shown {
+            shown.into_iter().for_each(|(number, rows)| pending.level(number, rows));
         }
 
         let shows = |number: usize| Some(sink.published(oracle.target_of(number)?)?.into());
@@ -166,7 +216,15 @@ impl Engine {
         let unsaid = numbered.filter(|(number, model)| !says(*number, &model.target.definition)).map(|(m, _)| m);
         let unsaid = unsaid.collect();
         let (done_sender, done) = mpsc::channel(4);
-        let publisher = Publisher::start(sink, store.clone(), kept.clone(), oracle.clone(), done_sender)?;
+        let keeping = Keeping { store: store.clone(), bodies: bodies.clone(), tables: kept.clone(), dataflow };
+        let standing = last.as_ref().filter(|_| sources.iter().all(|(name, _)| cut.0.contains_key(name)));
+        let standing = standing.map(|last| Last {
+            moment: last.moment,
+            cut: last.cut.clone(),
+            tables: contents,
+            withheld: (0..assembly.models.len()).filter(|m| pending.withheld(*m)).collect(),
+        });
+        let publisher = Publisher::start(sink, keeping, standing, oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
             pipeline: config.pipeline.clone(),
             pid: std::process::id(),
@@ -208,6 +266,9 @@ impl Engine {
             flow,
             pending,
             open: HashMap::new(),
+            copied: 0,
+            bodies,
+            memory_bytes: config.memory_bytes,
             publisher: Some(publisher),
             done,
             events,
@@ -228,7 +289,7 @@ impl Engine {
         loop {
             match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
                 Due::Close => self.close()?,
-                Due::Publish => self.publish(),
+                Due::Publish => self.publish()?,
                 Due::Exit => return Ok(()),
                 Due::Wait(time) => {
                     let time = time.unwrap_or(Duration::from_secs(3600));
@@ -262,9 +323,14 @@ impl Engine {
         match event {
             Event::Copied { table, rows } => {
                 let table = self.tables_of[source][table];
-                self.base.load(table, &rows)?;
+                self.base.load(table, &rows);
                 self.with_status(|status| status.rows_copied += rows.len() as u64);
+                self.copied += rows.len();
                 self.flow.feed(self.moment, table, rows.into_iter().map(|row| (row, 1)).collect());
+                if self.copied >= ROWS_AT_ONCE {
+                    self.maintain()?;
+                    self.fit();
+                }
             }
             Event::CopyDone { position } | Event::Idle { position } => self.moved(source, position, 0),
             Event::Transaction { changes, position, committed_us } => {
@@ -299,23 +365,40 @@ impl Engine {
 
     fn close(&mut self) -> Result<()> {
         for (table, deltas) in self.open.drain() {
-            debug_assert!(table < self.tables.len());
             self.flow.feed(self.moment, table, deltas.into_iter().collect());
         }
-        let output = self.flow.close(self.moment)?;
-        self.pending.absorb(output);
+        self.base.settle();
+        let closed = self.moment;
+        self.maintain()?;
         if let Some(observer) = &self.run.observer {
-            let seen = Observed::Maintained { moment: self.moment, cut: self.cut.clone(), at: world::instant() };
+            let seen = Observed::Maintained { moment: closed, cut: self.cut.clone(), at: world::instant() };
             let _ = observer.send(seen);
         }
         let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
-        self.note_models(lag_ms);
-        self.moment = self.moment.next();
+        self.note_models(closed, lag_ms);
         self.step.heard(Heard::Closed, self.now());
         Ok(())
     }
 
-    fn publish(&mut self) {
+    /// Brings the models up to what was fed. While sources are copied that is several times before the first
+    /// Moment is whole, so that no step is larger than memory.
+    fn maintain(&mut self) -> Result<()> {
+        self.copied = 0;
+        let output = self.flow.close(self.moment)?;
+        self.pending.absorb(output);
+        self.moment = self.moment.next();
+        Ok(())
+    }
+
+    /// Blocks may take what the rest of the process leaves of the memory that was granted.
+    fn fit(&self) {
+        let resident = self.bodies.resident();
+        let others = world::memory_bytes().saturating_sub(resident);
+        let floor = self.memory_bytes / 8;
+        self.bodies.allow(self.memory_bytes.saturating_sub(others).max(floor));
+    }
+
+    fn publish(&mut self) -> Result<()> {
         let moment = Moment(self.moment.0 - 1);
         let models = self.status.lock().map_or(0, |status| status.models.len());
         let mut changes = self.pending.take();
@@ -324,19 +407,26 @@ impl Engine {
         let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
         let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
         changes.extend(said.into_iter().map(|model| (model, Vec::new())));
+        let mut arrangements = Arrangements::new(&self.bodies);
+        self.base.pin(&mut arrangements);
+        self.pending.pin(&mut arrangements);
+        self.flow.pin(&mut arrangements)?;
         let job = Job {
             moment,
             cut: self.cut.clone(),
             changes,
-            frozen: self.base.freeze(),
+            arrangements,
+            tables: (0..self.tables.len()).map(|table| self.base.content(table)).collect(),
+            rows: (0..models).map(|model| self.pending.rows(model)).collect(),
             withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
         };
         self.publisher.as_ref().expect("it lives until finish").publish(job);
         self.step.heard(Heard::PublishBegun, self.now());
+        self.fit();
+        Ok(())
     }
 
     fn published(&mut self, done: Done) {
-        self.base.thaw();
         for source in &self.sources {
             if let (Some(tail), Some(position)) = (&source.tail, done.cut.0.get(&source.name)) {
                 tail.acknowledge(position.clone());
@@ -396,8 +486,8 @@ impl Engine {
         }
     }
 
-    fn note_models(&mut self, lag_ms: Option<i64>) {
-        let (moment, cut) = (self.moment, self.cut.clone());
+    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>) {
+        let cut = self.cut.clone();
         let elapsed = self.counted.0.elapsed();
         let Ok(mut status) = self.status.lock() else { return };
         (status.moment, status.cut, status.phase) = (moment, cut, status.phase.max_live());
@@ -406,7 +496,7 @@ impl Engine {
             model.rows = self.pending.rows(number);
             model.changes = self.pending.changes(number);
             model.withheld = self.pending.withheld(number);
-            let faults: Vec<_> = self.pending.faults(number).take(10).cloned().collect();
+            let faults = self.pending.faults(number, 10);
             if let (Some(fault), true) = (faults.first(), model.faults.is_empty()) {
                 tracing::warn!(model = model.name, reason = fault.message, "withheld: rows cannot be computed");
             } else if faults.is_empty() && !model.faults.is_empty() {
@@ -449,8 +539,8 @@ struct Start {
     /// Of the sources that resume; the others copy.
     cut: Cut,
     moment: Moment,
-    /// Ids of stored tables that nothing uses any more, or that are copied anew.
-    stale: Vec<u32>,
+    /// Ids of the tables whose stored rows serve.
+    resumed: Vec<u32>,
 }
 
 impl Start {
@@ -478,10 +568,7 @@ impl Start {
             }
         });
         let kept: Vec<Kept> = kept.collect();
-        // Ids that are new here may hold rows of a first copy that was cut short.
-        let resumed = |id: u32| kept.iter().any(|k| k.id == id && cut.0.contains_key(&k.source));
-        let ids = stored.iter().chain(&kept).map(|k| k.id);
-        let stale = ids.filter(|id| !resumed(*id)).collect();
-        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), stale }
+        let resumed = kept.iter().filter(|k| cut.0.contains_key(&k.source)).map(|k| k.id).collect();
+        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), resumed }
     }
 }

@@ -30,5 +30,5 @@ mod step;
 
 pub use assembly::{Assembly, PlannedModel};
 pub use audit::{Difference, ModelVerdict, Verdict, verify};
-pub use config::{Config, SourceConfig};
+pub use config::{Config, MEMORY_BYTES, SourceConfig};
 pub use engine::{Observed, Run, run};

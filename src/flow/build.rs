@@ -5,11 +5,11 @@ use super::distinct::distinct;
 use super::join::{Shape, join};
 use super::map::map;
 use super::reduce::reduce;
-use super::stream::{RowStream, Time, WholeRows};
+use super::stream::{RowStream, Time, WholeRows, owner};
 use super::{Faults, Output};
 use crate::plan::{Compiled, Node, Op};
 use crate::row::{Codec, Row, Rows, Table};
-use crate::state::{Bodies, Spine};
+use crate::state::{Arrangements, Bodies, Spine};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -24,6 +24,39 @@ pub(super) struct Inputs {
     pub tables: Vec<Session>,
     pub constants: Vec<Session>,
     pub probe: probe::Handle<Time>,
+    pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
+}
+
+/// The state of a dataflow: where it is kept, and what of it is there already.
+pub(super) struct Kept {
+    bodies: Arc<Bodies>,
+    /// What all workers had when it was kept, by name; `None` where the dataflow begins anew.
+    from: Option<Arc<Arrangements>>,
+    spines: Vec<(String, Rc<RefCell<Spine>>)>,
+}
+
+impl Kept {
+    pub fn new(bodies: Arc<Bodies>, from: Option<Arc<Arrangements>>) -> Kept {
+        Kept { bodies, from, spines: Vec::new() }
+    }
+
+    /// The spine of this name, whose rows begin with a key of so many columns: what was kept of it for this worker.
+    fn spine(&mut self, name: String, codec: &Codec, key: usize, worker: usize, workers: usize) -> Rc<RefCell<Spine>> {
+        let kept =
+            |from: &Arc<Arrangements>| from.by_name.get(&name).cloned().expect("it is the dataflow that was kept");
+        let batches = match self.from.as_ref().map(kept) {
+            None => Vec::new(),
+            Some(kept) if kept.len() == workers => kept[worker].to_vec(),
+            Some(kept) => {
+                let own = |row: &[u8]| owner(&row[..codec.prefix(row, key)], workers) == worker;
+                let batches = kept.iter().flat_map(|batches| batches.iter());
+                batches.map(|batch| Arc::new(batch.filter(own, &self.bodies))).collect()
+            }
+        };
+        let spine = Rc::new(RefCell::new(Spine::restore(batches, self.bodies.clone())));
+        self.spines.push((name, spine.clone()));
+        spine
+    }
 }
 
 /// What a worker has put out since it was last asked.
@@ -33,7 +66,7 @@ pub(super) fn build<'scope>(
     scope: Scope<'scope, Time>,
     plans: &[Compiled],
     tables: &[Table],
-    bodies: Arc<Bodies>,
+    kept: Kept,
     share: Share,
 ) -> Inputs {
     let mut sessions = Vec::new();
@@ -50,11 +83,13 @@ pub(super) fn build<'scope>(
         constants: Vec::new(),
         arranged: HashMap::new(),
         faults: Faults::new(0, share.clone()),
-        bodies,
+        name: String::new(),
+        kept,
     };
     let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
         build.faults = Faults::new(model, share.clone());
+        build.name = plan.relation.to_string();
         let rows = build.node(&plan.node);
         let out = share.clone();
         rows.clone()
@@ -71,7 +106,7 @@ pub(super) fn build<'scope>(
         session.send_batch(&mut rows);
         session
     });
-    Inputs { tables: sessions, constants: constants.collect(), probe }
+    Inputs { tables: sessions, constants: constants.collect(), probe, spines: build.kept.spines }
 }
 
 struct Build<'scope> {
@@ -83,7 +118,8 @@ struct Build<'scope> {
     arranged: HashMap<String, Arranged<'scope>>,
     /// Of the model that is being built.
     faults: Faults,
-    bodies: Arc<Bodies>,
+    name: String,
+    kept: Kept,
 }
 
 impl<'scope> Build<'scope> {
@@ -107,7 +143,8 @@ impl<'scope> Build<'scope> {
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
                 let codec = Codec::new(input.schema.clone());
-                reduce(rows, codec, *key, aggregates, self.spine(), self.faults.clone())
+                let (spine, begun) = (self.spine(&codec, *key), self.kept.from.is_some());
+                reduce(rows, codec, *key, aggregates, spine, begun, self.faults.clone())
             }
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
@@ -145,21 +182,26 @@ impl<'scope> Build<'scope> {
         let order = key_first(node.schema.fields().len(), key);
         let rows = pick(rows, &Codec::new(node.schema.clone()), &order, key.len(), nulls);
         let schema = node.schema.project(&order).expect("an order of its own columns");
-        let arranged = arrange(rows, Codec::new(Arc::new(schema)), key.len(), self.spine());
+        let codec = Codec::new(Arc::new(schema));
+        let spine = self.spine(&codec, key.len());
+        let arranged = arrange(rows, codec, key.len(), spine);
         if let Some(name) = name {
             self.arranged.insert(name, arranged.clone());
         }
         arranged
     }
 
-    fn spine(&self) -> Rc<RefCell<Spine>> {
-        Rc::new(RefCell::new(Spine::new(self.bodies.clone())))
+    /// Spines are named by their model and counted in it: one dataflow always gives the same names.
+    fn spine(&mut self, codec: &Codec, key: usize) -> Rc<RefCell<Spine>> {
+        let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
+        let name = format!("{} {of_model}", self.name);
+        self.kept.spine(name, codec, key, self.scope.index(), self.scope.peers())
     }
 
-    /// Constants enter at one worker only, or each worker would add its own.
+    /// Constants enter at one worker only, or each worker would add its own; and once, not at each restart.
     fn constant(&mut self, rows: &[Row]) -> RowStream<'scope> {
         let (session, stream) = self.scope.new_input_with_builder();
-        let here = self.scope.index() == 0;
+        let here = self.scope.index() == 0 && self.kept.from.is_none();
         let rows = rows.iter().filter(|_| here).map(|row| (row.clone(), 1)).collect();
         self.constants.push((session, rows));
         stream
