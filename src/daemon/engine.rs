@@ -5,7 +5,7 @@
 use super::assembly::Assembly;
 use super::audit::{Oracle, iceberg_sink, staged};
 use super::config::Config;
-use super::control::{Door, Wanted};
+use super::control::{Door, StateReport, Wanted};
 use super::pending::Pending;
 use super::publisher::{Done, Job, Keeping, Last, Publisher};
 use super::status::{ModelStatus, Phase, Status};
@@ -76,6 +76,7 @@ struct Engine {
     open: HashMap<usize, Vec<Delta>>,
     /// Rows of first copies since the last close.
     copied: usize,
+    store: Arc<Store>,
     bodies: Arc<Bodies>,
     memory_bytes: usize,
     publisher: Option<Publisher>,
@@ -155,7 +156,7 @@ impl Engine {
         let maintained = maintained.filter(|_| matches!(shown, Shown::AsKept));
         if maintained.is_none() {
             // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
-            from.by_name.retain(|name, _| resumed.iter().any(|id| Base::name(*id) == *name));
+            from.by_name.retain(|name, _| resumed.contains(name));
         }
         if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
             let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
@@ -267,6 +268,7 @@ impl Engine {
             pending,
             open: HashMap::new(),
             copied: 0,
+            store,
             bodies,
             memory_bytes: config.memory_bytes,
             publisher: Some(publisher),
@@ -303,7 +305,7 @@ impl Engine {
                             Some(done) => self.published(done?),
                             None => return Err(Error::bug("the publisher has died")),
                         },
-                        Some(wanted) = self.wanted.recv() => self.audit(wanted),
+                        Some(wanted) = self.wanted.recv() => self.answer(wanted)?,
                         event = self.events.recv(), if !stopping => match event {
                             Some((source, event)) => self.take_in(source, event)?,
                             None => return Err(Error::bug("every source has gone without a word")),
@@ -407,10 +409,7 @@ impl Engine {
         let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
         let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
         changes.extend(said.into_iter().map(|model| (model, Vec::new())));
-        let mut arrangements = Arrangements::new(&self.bodies);
-        self.base.pin(&mut arrangements);
-        self.pending.pin(&mut arrangements);
-        self.flow.pin(&mut arrangements)?;
+        let arrangements = self.arrangements()?;
         let job = Job {
             moment,
             cut: self.cut.clone(),
@@ -449,15 +448,34 @@ impl Engine {
         self.step.heard(Heard::Published, self.now());
     }
 
-    fn audit(&self, wanted: Wanted) {
-        let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
-        if copying {
-            let error =
-                Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
-            let _ = wanted.reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
-            return;
+    fn answer(&self, wanted: Wanted) -> Result<()> {
+        match wanted {
+            Wanted::Verdict { only, reply } => {
+                let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
+                if copying {
+                    let error = Error::operator(
+                        "a first copy is under way, and nothing stands at one Moment before it is done",
+                    );
+                    let _ = reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
+                } else {
+                    self.publisher.as_ref().expect("it lives until finish").audit(only, reply);
+                }
+            }
+            Wanted::State { reply } => {
+                let files_bytes = self.store.disk_bytes();
+                let _ = reply.send(StateReport { arrangements: self.arrangements()?.sizes(), files_bytes });
+            }
         }
-        self.publisher.as_ref().expect("it lives until finish").audit(wanted.only, wanted.reply);
+        Ok(())
+    }
+
+    /// Everything as the last Moment that closed has left it.
+    fn arrangements(&self) -> Result<Arrangements> {
+        let mut arrangements = Arrangements::new(&self.bodies);
+        self.base.pin(&mut arrangements);
+        self.pending.pin(&mut arrangements);
+        self.flow.pin(&mut arrangements)?;
+        Ok(arrangements)
     }
 
     fn caught_up(&self) -> bool {
@@ -539,8 +557,8 @@ struct Start {
     /// Of the sources that resume; the others copy.
     cut: Cut,
     moment: Moment,
-    /// Ids of the tables whose stored rows serve.
-    resumed: Vec<u32>,
+    /// The base arrangements that serve, by name.
+    resumed: Vec<String>,
 }
 
 impl Start {
@@ -568,7 +586,8 @@ impl Start {
             }
         });
         let kept: Vec<Kept> = kept.collect();
-        let resumed = kept.iter().filter(|k| cut.0.contains_key(&k.source)).map(|k| k.id).collect();
+        let resumed = kept.iter().filter(|k| cut.0.contains_key(&k.source));
+        let resumed = resumed.map(|k| Base::name(k.id, &k.name)).collect();
         Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), resumed }
     }
 }

@@ -77,7 +77,7 @@ pub fn read(config: &Config, models: &[&Model]) -> Result<Status> {
     let mut status = match ask(&config.state, &Request::Status)? {
         Some(Answer::Status(status)) => status,
         Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("ask the running daemon")),
-        Some(Answer::Verdict(_)) => return Err(Error::bug("the daemon answered another question")),
+        Some(_) => return Err(Error::bug("the daemon answered another question")),
         None => left(config, models)?,
     };
     for model in &mut status.models {

@@ -194,7 +194,9 @@ impl<'scope> Build<'scope> {
     /// Spines are named by their model and counted in it: one dataflow always gives the same names.
     fn spine(&mut self, codec: &Codec, key: usize) -> Rc<RefCell<Spine>> {
         let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
-        let name = format!("{} {of_model}", self.name);
+        let fields = codec.schema().fields().iter().take(key);
+        let by: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        let name = format!("{} {} by ({})", self.name, of_model + 1, by.join(", "));
         self.kept.spine(name, codec, key, self.scope.index(), self.scope.peers())
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Arrangements, Batch, Batches, Bodies, Spine, merge};
 use crate::error::{Error, Result};
-use crate::row::{Change, Codec, Delta, NewRow, Row, RowWriter, Rows, Table};
+use crate::row::{Change, Codec, Delta, NewRow, Row, RowWriter, Rows, Table, TableName};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ pub struct Base {
 }
 
 struct Held {
-    id: u32,
+    /// In a checkpoint.
+    place: String,
     name: String,
     /// Of the rows as the source has them.
     codec: Codec,
@@ -38,10 +39,11 @@ impl Base {
     /// `tables` with the ids under which they are kept, each as `from` has it.
     pub fn new(tables: &[(u32, Table)], bodies: &Arc<Bodies>, from: &mut Arrangements) -> Base {
         let held = |(id, table): &(u32, Table)| {
-            let batches = from.by_name.remove(&Base::name(*id)).and_then(|workers| workers.into_iter().next());
+            let place = Base::name(*id, &table.name);
+            let batches = from.by_name.remove(&place).and_then(|workers| workers.into_iter().next());
             let settled = batches.unwrap_or_else(|| Arc::new([]));
             Held {
-                id: *id,
+                place,
                 name: table.name.to_string(),
                 codec: Codec::new(table.schema.clone()),
                 key: table.key.clone(),
@@ -55,8 +57,8 @@ impl Base {
     }
 
     /// How a checkpoint names the table kept under `id`.
-    pub fn name(id: u32) -> String {
-        format!("base {id}")
+    pub fn name(id: u32, table: &TableName) -> String {
+        format!("source table {table}, copy {id}")
     }
 
     /// Rows of a first copy; they are all new.
@@ -124,7 +126,7 @@ impl Base {
     /// What a checkpoint must name, as of the last Moment that closed.
     pub fn pin(&self, to: &mut Arrangements) {
         for held in &self.tables {
-            to.by_name.insert(Base::name(held.id), vec![held.settled.clone()]);
+            to.by_name.insert(held.place.clone(), vec![held.settled.clone()]);
         }
     }
 }
@@ -307,7 +309,7 @@ fn pick(codec: &Codec, row: &[u8], columns: &[usize], to: &mut Rows) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{Datum, TableName};
+    use crate::row::Datum;
     use arrow::datatypes::{DataType, Field, Schema};
 
     /// The key is not the first column.

@@ -69,6 +69,10 @@ impl Slot {
         self.body().is_some()
     }
 
+    pub fn on_disk(&self) -> bool {
+        self.stored.get().is_some()
+    }
+
     pub fn block(self: &Arc<Slot>) -> Arc<Block> {
         if let Some(block) = self.body().as_ref() {
             if !self.touched.load(Relaxed) {

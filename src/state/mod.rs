@@ -84,6 +84,37 @@ impl Arrangements {
     pub fn new(bodies: &Bodies) -> Arrangements {
         Arrangements { by_name: BTreeMap::new(), younger: bodies.next() }
     }
+
+    /// What each takes, over all workers, in the order of their names.
+    pub fn sizes(&self) -> Vec<Size> {
+        let size = |(name, workers): (&String, &Vec<Batches>)| {
+            let mut size = Size { name: name.clone(), ..Size::default() };
+            for batch in workers.iter().flat_map(|batches| batches.iter()) {
+                size.batches += 1;
+                size.rows += batch.rows();
+                for slot in batch.slots() {
+                    size.bytes += slot.size();
+                    size.bytes_in_memory += if slot.resident() { slot.size() } else { 0 };
+                    size.bytes_on_disk += if slot.on_disk() { slot.size() } else { 0 };
+                }
+            }
+            size
+        };
+        self.by_name.iter().map(size).collect()
+    }
+}
+
+/// What an arrangement takes. Rows are counted as often as they are in a batch: one that went and is not merged
+/// away yet counts twice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    pub name: String,
+    pub rows: usize,
+    pub batches: usize,
+    pub bytes: usize,
+    pub bytes_in_memory: usize,
+    /// Before the store packs them.
+    pub bytes_on_disk: usize,
 }
 
 /// A source table as the store keeps it.

@@ -38,6 +38,15 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens the store that a daemon has left in `dir`.
+    pub fn open_left(dir: &Path) -> Result<Store> {
+        if !dir.join("rocks").exists() {
+            return Err(Error::operator(format!("the state directory `{}` holds nothing yet", dir.display()))
+                .hint("start `driftless run` first"));
+        }
+        Store::open(dir)
+    }
+
     /// Opens the store in `dir`, making it where there is none, for this process alone.
     pub fn open(dir: &Path) -> Result<Store> {
         let doing = || format!("open the state directory `{}`", dir.display());
