@@ -152,8 +152,21 @@ impl Engine {
             maintained.dataflow == dataflow && sources.iter().all(|(name, _)| cut.0.contains_key(name))
         });
         let models_kept = maintained.as_ref().map(|maintained| maintained.models.clone());
+        let served = models_kept.is_some();
         let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left, models_kept).await?;
         let maintained = maintained.filter(|_| matches!(shown, Shown::AsKept));
+        match (&last, &maintained) {
+            (None, _) => {}
+            (Some(last), Some(_)) => tracing::info!(moment = last.moment.0, "goes on from its checkpoint"),
+            (Some(_), None) => {
+                let why = match (cut.0.is_empty(), served) {
+                    (true, _) => "the sources are copied anew",
+                    (false, false) => "the models or their tables have changed",
+                    (false, true) => "the published tables show something else",
+                };
+                tracing::info!(why, "computes every model anew from the rows it has");
+            }
+        }
         if maintained.is_none() {
             // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
             from.by_name.retain(|name, _| resumed.contains(name));
