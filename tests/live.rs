@@ -285,7 +285,7 @@ fn a_restart_goes_on_from_its_checkpoint_and_computes_nothing_again() {
         assert!(daemon.stderr().contains("goes on from its checkpoint"), "{}", daemon.stderr());
         let status = shop.status().expect("the daemon answers");
         assert_eq!(status.rows_copied, 0);
-        assert!(status.models.iter().all(|model| model.rows == model.published.as_ref().expect("shown").rows as i64));
+        assert!(status.models.iter().all(|m| m.published.as_ref().is_none_or(|shown| shown.rows as i64 == m.rows)));
         let verdict = shop.project.driftless().arg("verify").finish().expect_code(0);
         assert!(verdict.stdout.contains(&format!("{0} of {0} models equal", shop.models.len())), "{}", verdict.stdout);
     }

@@ -416,17 +416,15 @@ impl Engine {
     fn publish(&mut self) -> Result<()> {
         let moment = Moment(self.moment.0 - 1);
         let models = self.status.lock().map_or(0, |status| status.models.len());
-        let mut changes = self.pending.take();
-        let (said, unsaid) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
-        self.unsaid = unsaid;
-        let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
-        let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
-        changes.extend(said.into_iter().map(|model| (model, Vec::new())));
+        let changes = self.pending.take();
+        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
+        self.unsaid = left;
         let arrangements = self.arrangements()?;
         let job = Job {
             moment,
             cut: self.cut.clone(),
             changes,
+            unsaid,
             arrangements,
             tables: (0..self.tables.len()).map(|table| self.base.content(table)).collect(),
             rows: (0..models).map(|model| self.pending.rows(model)).collect(),

@@ -7,7 +7,7 @@
 use super::assembly::AssembledModel;
 use crate::flow::{Fault, Output};
 use crate::row::{Codec, Datum, Delta, Row, Rows, append};
-use crate::state::{Arrangements, Batch, Bodies, KeptModel, Spine, merge};
+use crate::state::{Arrangements, Batch, Batches, Bodies, KeptModel, Spine, merge};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -91,16 +91,13 @@ impl Pending {
         self.models[model].net.insert(Arc::new(Batch::of(&rows, &self.bodies)));
     }
 
-    /// The net changes of every model that may be published now.
-    pub fn take(&mut self) -> Vec<(usize, Vec<Delta>)> {
+    /// What may be published now, by number of the model; it may come to nothing.
+    pub fn take(&mut self) -> Vec<(usize, Batches)> {
+        let due = (0..self.models.len()).filter(|m| !self.models[*m].net.is_empty() && !self.withheld(*m));
         let mut changes = Vec::new();
-        for number in (0..self.models.len()).filter(|m| !self.withheld(*m)).collect::<Vec<_>>() {
-            let net = std::mem::replace(&mut self.models[number].net, Spine::new(self.bodies.clone()));
-            let deltas: Vec<Delta> =
-                whole(&net, &self.bodies).iter().map(|(row, diff)| (Row::from(row.as_slice()), diff)).collect();
-            if !deltas.is_empty() {
-                changes.push((number, deltas));
-            }
+        for model in due.collect::<Vec<_>>() {
+            let fresh = Spine::new(self.bodies.clone());
+            changes.push((model, std::mem::replace(&mut self.models[model].net, fresh).batches()));
         }
         changes
     }

@@ -11,8 +11,10 @@
 use super::audit::{Loaded, Oracle, Verdict};
 use crate::commit::{Publication, Published, Sink, StagedTable};
 use crate::error::{Doing, Error, Result};
-use crate::row::{Cut, Delta, Moment};
-use crate::state::{Arrangements, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store};
+use crate::row::{Cut, Delta, Moment, Row};
+use crate::state::{
+    Arrangements, Batches, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store, merge,
+};
 use crate::world::{self, crash_point};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -22,8 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Job {
     pub moment: Moment,
     pub cut: Cut,
-    /// By number of the model.
-    pub changes: Vec<(usize, Vec<Delta>)>,
+    /// By number of the model; they may come to nothing.
+    pub changes: Vec<(usize, Batches)>,
+    /// Models that are published even if no row of theirs changes.
+    pub unsaid: Vec<usize>,
     /// Everything as the Moment has left it.
     pub arrangements: Arrangements,
     /// The source tables among it.
@@ -140,7 +144,17 @@ fn load(oracle: &Oracle, keeping: &Keeping, last: Option<&Last>, only: Vec<Strin
 fn perform(sink: &mut dyn Sink, keeping: &Keeping, oracle: &Oracle, job: Job) -> Result<Done> {
     let begun = world::instant();
     let number = |model: usize| oracle.target_of(model).expect("only published models have changes");
-    let changes: Vec<(usize, Vec<Delta>)> = job.changes.into_iter().map(|(m, d)| (number(m), d)).collect();
+    let net = |batches: Batches| -> Vec<Delta> {
+        merge(&batches, &keeping.bodies).iter().map(|(row, diff)| (Row::from(row.as_slice()), diff)).collect()
+    };
+    let changes = job.changes.into_iter().map(|(model, batches)| (model, net(batches)));
+    let mut changes: Vec<(usize, Vec<Delta>)> = changes.filter(|(_, deltas)| !deltas.is_empty()).collect();
+    for model in job.unsaid {
+        if changes.iter().all(|(changed, _)| *changed != model) {
+            changes.push((model, Vec::new()));
+        }
+    }
+    let changes: Vec<_> = changes.into_iter().map(|(model, deltas)| (number(model), deltas)).collect();
     let count = changes.iter().map(|(_, deltas)| deltas.len()).sum();
     let publication = Publication { moment: job.moment, cut: &job.cut, changes };
     let staged = match publication.changes.is_empty() {
