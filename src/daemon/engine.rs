@@ -6,10 +6,11 @@ use super::assembly::Assembly;
 use super::audit::{Oracle, iceberg_sink, staged};
 use super::config::Config;
 use super::control::{Door, StateReport, Wanted};
+use super::intake::{Intake, PIECE_ROWS, Told};
 use super::pending::Pending;
 use super::publisher::{Done, Job, Keeping, Last, Publisher};
 use super::status::{ModelStatus, Phase, Status};
-use super::step::{Due, Heard, Step};
+use super::step::{Due, Heard, MOMENT_ROWS_MAX, Step};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
@@ -17,13 +18,9 @@ use crate::row::{Cut, Delta, Moment, Position, Rows, Table};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
 use crate::state::{Arrangements, Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
 use crate::world;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-
-/// How many rows of a first copy, or of a base arrangement at a start, the dataflow takes in one step.
-const ROWS_AT_ONCE: usize = 100_000;
 
 /// How the daemon is to run.
 #[derive(Default)]
@@ -37,8 +34,8 @@ pub struct Run {
 /// Something became visible.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// In the maintained models.
-    Maintained { moment: Moment, cut: Cut, at: Instant },
+    /// In the maintained models; but those that wait for the rest of a huge transaction are `behind`.
+    Maintained { moment: Moment, cut: Cut, behind: Vec<usize>, at: Instant },
     /// In Iceberg.
     Published { moment: Moment, cut: Cut, at: Instant },
 }
@@ -66,14 +63,11 @@ struct Engine {
     moment: Moment,
     cut: Cut,
     sources: Vec<SourceState>,
-    tables: Vec<Table>,
-    /// For each source, the numbers of its tables in `tables`.
-    tables_of: Vec<Vec<usize>>,
-    base: Base,
+    /// How many source tables there are.
+    tables: usize,
+    intake: Intake,
     flow: Flow,
     pending: Pending,
-    /// By number of the table, what the open Moment changes.
-    open: HashMap<usize, Vec<Delta>>,
     /// Rows of first copies since the last close.
     copied: usize,
     store: Arc<Store>,
@@ -183,12 +177,14 @@ impl Engine {
         let shapes: Vec<(u32, Table)> = ids.zip(tables.iter().cloned()).collect();
         let base = Base::new(&shapes, &bodies, &mut from);
         let models_kept = maintained.as_ref().map(|maintained| &maintained.models[..]);
-        let mut pending = Pending::new(&assembly.models, &bodies, &mut from, models_kept);
+        let mut pending = Pending::new(&assembly.models, &assembly.compiled, &bodies, &mut from, models_kept);
+        let tables_of = sources.iter().map(|(name, _)| (0..kept.len()).filter(|t| kept[*t].source == *name).collect());
+        let intake = Intake::new(base, &bodies, tables_of.collect(), &mut from);
         let from = maintained.is_some().then_some(from);
         let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
         // A state directory that was lost must not count anew: tables know only later Moments.
         let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
-        let contents = (0..kept.len()).map(|table| base.content(table)).collect::<Vec<_>>();
+        let contents = (0..kept.len()).map(|table| intake.base().content(table)).collect::<Vec<_>>();
         if maintained.is_none() {
             for (number, content) in contents.iter().enumerate() {
                 let mut rows = Rows::default();
@@ -200,7 +196,7 @@ impl Engine {
                 };
                 content.each(&bodies, |row| {
                     rows.push(row, 1);
-                    if rows.len() == ROWS_AT_ONCE { feed(std::mem::take(&mut rows)) } else { Ok(()) }
+                    if rows.len() == PIECE_ROWS { feed(std::mem::take(&mut rows)) } else { Ok(()) }
                 })?;
                 feed(rows)?;
             }
@@ -219,6 +215,7 @@ impl Engine {
             published: shows(number),
             faults: Vec::new(),
             withheld: false,
+            behind: false,
             metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
@@ -255,7 +252,7 @@ impl Engine {
         let door = Door::open(&config.state, status.clone(), wanted_sender)?;
 
         let (queue, events) = mpsc::channel(EVENTS_WAITING_MAX);
-        let (mut states, mut tables_of) = (Vec::new(), Vec::new());
+        let mut states = Vec::new();
         for (number, (name, mut source)) in sources.into_iter().enumerate() {
             let of: Vec<usize> = (0..kept.len()).filter(|t| kept[*t].source == name).collect();
             let target = if run.once { Some(source.present().await?) } else { None };
@@ -264,7 +261,6 @@ impl Engine {
             let tail = source.start(copied, resume, Outlet::new(number, queue.clone()));
             let tail = tail.await.map_err(|e| e.doing(format!("follow source `{name}`")))?;
             states.push(SourceState { name, tail: Some(tail), target });
-            tables_of.push(of);
         }
         let counted = (world::instant(), vec![0; assembly.models.len()]);
         let mut engine = Engine {
@@ -274,12 +270,10 @@ impl Engine {
             moment,
             cut,
             sources: states,
-            tables,
-            tables_of,
-            base,
+            tables: tables.len(),
+            intake,
             flow,
             pending,
-            open: HashMap::new(),
             copied: 0,
             store,
             bodies,
@@ -302,12 +296,17 @@ impl Engine {
         tokio::pin!(stop);
         let mut stopping = false;
         loop {
-            match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
+            if self.intake.busy() {
+                self.hear();
+                self.take_in()?;
+            }
+            match self.step.due((self.intake.busy() || !self.events.is_empty()) && !stopping, self.now()) {
                 Due::Close => self.close()?,
                 Due::Publish => self.publish()?,
                 Due::Exit => return Ok(()),
                 Due::Wait(time) => {
-                    let time = time.unwrap_or(Duration::from_secs(3600));
+                    let time =
+                        if self.intake.busy() { Duration::ZERO } else { time.unwrap_or(Duration::from_secs(3600)) };
                     tokio::select! {
                         biased;
                         () = &mut stop, if !stopping => {
@@ -320,47 +319,56 @@ impl Engine {
                         },
                         Some(wanted) = self.wanted.recv() => self.answer(wanted)?,
                         event = self.events.recv(), if !stopping => match event {
-                            Some((source, event)) => self.take_in(source, event)?,
+                            Some((source, event)) => {
+                                self.intake.hear(source, event);
+                                self.take_in()?;
+                            }
                             None => return Err(Error::bug("every source has gone without a word")),
                         },
                         () = tokio::time::sleep(time) => {}
                     }
                 }
             }
-            if self.run.once && !stopping && self.caught_up() {
+            if self.run.once && !stopping && self.caught_up() && self.intake.all_fed() {
                 stopping = true;
                 self.stop();
             }
         }
     }
 
-    fn take_in(&mut self, source: usize, event: Event) -> Result<()> {
-        match event {
-            Event::Copied { table, rows } => {
-                let table = self.tables_of[source][table];
-                self.base.load(table, &rows);
-                self.with_status(|status| status.rows_copied += rows.len() as u64);
-                self.copied += rows.len();
-                self.flow.feed(self.moment, table, rows.into_iter().map(|row| (row, 1)).collect());
-                if self.copied >= ROWS_AT_ONCE {
-                    self.maintain()?;
-                    self.fit();
+    /// Takes in what waits, as far as it goes without keeping anybody waiting.
+    fn take_in(&mut self) -> Result<()> {
+        for told in self.intake.turn()? {
+            match told {
+                Told::Copied { table, rows } => {
+                    self.with_status(|status| status.rows_copied += rows.len() as u64);
+                    self.copied += rows.len();
+                    self.flow.feed(self.moment, table, rows);
+                    if self.copied >= PIECE_ROWS {
+                        self.maintain()?;
+                        self.fit();
+                    }
+                }
+                Told::Moved { source, position, rows, committed_us } => {
+                    self.committed_us = committed_us.or(self.committed_us);
+                    self.moved(source, position, rows);
+                }
+                Told::Close => self.step.heard(Heard::Told { rows: MOMENT_ROWS_MAX }, self.now()),
+                Told::Failed { source, error } => {
+                    return Err(error.doing(format!("follow source `{}`", self.sources[source].name)));
                 }
             }
-            Event::CopyDone { position } | Event::Idle { position } => self.moved(source, position, 0),
-            Event::Transaction { changes, position, committed_us } => {
-                let rows = changes.len();
-                for (table, change) in changes {
-                    let table = self.tables_of[source][table];
-                    let deltas = self.open.entry(table).or_default();
-                    self.base.apply(table, change, deltas)?;
-                }
-                self.committed_us = Some(committed_us);
-                self.moved(source, position, rows);
-            }
-            Event::Failed(error) => return Err(error.doing(format!("follow source `{}`", self.sources[source].name))),
         }
         Ok(())
+    }
+
+    /// Hears what sources have told meanwhile.
+    fn hear(&mut self) {
+        while self.intake.waiting() < EVENTS_WAITING_MAX
+            && let Ok((source, event)) = self.events.try_recv()
+        {
+            self.intake.hear(source, event);
+        }
     }
 
     fn moved(&mut self, source: usize, position: Position, rows: usize) {
@@ -379,20 +387,28 @@ impl Engine {
     }
 
     fn close(&mut self) -> Result<()> {
-        for (table, deltas) in self.open.drain() {
-            self.flow.feed(self.moment, table, deltas.into_iter().collect());
+        for (table, rows) in self.intake.step() {
+            self.flow.feed(self.moment, table, rows);
         }
-        self.base.settle();
-        let closed = self.moment;
+        let moment = self.moment;
         self.maintain()?;
-        if let Some(observer) = &self.run.observer {
-            let seen = Observed::Maintained { moment: closed, cut: self.cut.clone(), at: world::instant() };
-            let _ = observer.send(seen);
-        }
+        let behind: Vec<usize> = (0..self.counted.1.len()).filter(|m| self.behind(*m)).collect();
         let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
-        self.note_models(closed, lag_ms);
-        self.step.heard(Heard::Closed, self.now());
+        self.note_models(moment, lag_ms, &behind);
+        if let Some(observer) = &self.run.observer {
+            let _ = observer.send(Observed::Maintained { moment, cut: self.cut.clone(), behind, at: world::instant() });
+        }
+        let rest = !self.intake.all_fed();
+        self.step.heard(Heard::Closed { rest }, self.now());
+        if rest {
+            self.hear();
+            self.take_in()?;
+        }
         Ok(())
+    }
+
+    fn behind(&self, model: usize) -> bool {
+        self.pending.behind(model, &|table| self.intake.unfed(table))
     }
 
     /// Brings the models up to what was fed. While sources are copied that is several times before the first
@@ -415,9 +431,10 @@ impl Engine {
 
     fn publish(&mut self) -> Result<()> {
         let moment = Moment(self.moment.0 - 1);
-        let models = self.status.lock().map_or(0, |status| status.models.len());
-        let changes = self.pending.take();
-        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
+        let changes = self.pending.take(&|table| self.intake.unfed(table));
+        let models = 0..self.counted.1.len();
+        let withheld: Vec<usize> = models.clone().filter(|m| self.pending.withheld(*m) || self.behind(*m)).collect();
+        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !withheld.contains(m));
         self.unsaid = left;
         let arrangements = self.arrangements()?;
         let job = Job {
@@ -426,9 +443,9 @@ impl Engine {
             changes,
             unsaid,
             arrangements,
-            tables: (0..self.tables.len()).map(|table| self.base.content(table)).collect(),
-            rows: (0..models).map(|model| self.pending.rows(model)).collect(),
-            withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
+            tables: (0..self.tables).map(|table| self.intake.base().content(table)).collect(),
+            rows: models.map(|model| self.pending.rows(model)).collect(),
+            withheld,
         };
         self.publisher.as_ref().expect("it lives until finish").publish(job);
         self.step.heard(Heard::PublishBegun, self.now());
@@ -483,7 +500,7 @@ impl Engine {
     /// Everything as the last Moment that closed has left it.
     fn arrangements(&self) -> Result<Arrangements> {
         let mut arrangements = Arrangements::new(&self.bodies);
-        self.base.pin(&mut arrangements);
+        self.intake.pin(&mut arrangements);
         self.pending.pin(&mut arrangements);
         self.flow.pin(&mut arrangements)?;
         Ok(arrangements)
@@ -515,7 +532,7 @@ impl Engine {
         }
     }
 
-    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>) {
+    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>, behind: &[usize]) {
         let cut = self.cut.clone();
         let elapsed = self.counted.0.elapsed();
         let Ok(mut status) = self.status.lock() else { return };
@@ -525,6 +542,7 @@ impl Engine {
             model.rows = self.pending.rows(number);
             model.changes = self.pending.changes(number);
             model.withheld = self.pending.withheld(number);
+            model.behind = behind.contains(&number);
             let faults = self.pending.faults(number, 10);
             if let (Some(fault), true) = (faults.first(), model.faults.is_empty()) {
                 tracing::warn!(model = model.name, reason = fault.message, "withheld: rows cannot be computed");

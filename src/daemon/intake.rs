@@ -11,7 +11,7 @@
 //! fresh as ever. A checkpoint keeps unfed rows, so that a Cut is always whole.
 
 use crate::error::{Error, Result};
-use crate::row::{Change, Delta, Position, Row, Rows};
+use crate::row::{Change, Delta, Position, Rows};
 use crate::source::Event;
 use crate::state::{Arrangements, Base, Batch, Batches, Bodies};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +34,8 @@ pub struct Intake {
     open_of: Vec<bool>,
     /// Pieces of huge transactions by number of their table, the first to be fed first.
     unfed: VecDeque<(usize, Arc<Batch>)>,
+    /// What waits can go on only after the open Moment has closed.
+    stuck: bool,
 }
 
 /// A huge transaction that is being taken in.
@@ -49,19 +51,31 @@ struct Taking {
 /// What became of what was heard.
 pub enum Told {
     /// Rows of a first copy, for the dataflow.
-    Copied { table: usize, rows: Rows },
+    Copied {
+        table: usize,
+        rows: Rows,
+    },
     /// A source has come to a position: with a transaction of so many rows, or without.
-    Moved { source: usize, position: Position, rows: usize, committed_us: Option<i64> },
+    Moved {
+        source: usize,
+        position: Position,
+        rows: usize,
+        committed_us: Option<i64>,
+    },
     /// The open Moment must close before anything else of its source can be taken in.
     Close,
-    Failed { source: usize, error: Error },
+    Failed {
+        source: usize,
+        error: Error,
+    },
 }
 
 impl Intake {
-    pub fn new(base: Base, bodies: &Arc<Bodies>, tables_of: Vec<Vec<usize>>, from: Option<&mut Arrangements>) -> Intake {
-        let unfed = from.and_then(|from| from.by_name.remove(UNFED)).unwrap_or_default();
+    pub fn new(base: Base, bodies: &Arc<Bodies>, tables_of: Vec<Vec<usize>>, from: &mut Arrangements) -> Intake {
+        let unfed = from.by_name.remove(UNFED).unwrap_or_default();
         let by_table = unfed.into_iter().enumerate();
-        let unfed = by_table.flat_map(|(table, batches)| batches.iter().map(|b| (table, b.clone())).collect::<Vec<_>>());
+        let unfed =
+            by_table.flat_map(|(table, batches)| batches.iter().map(|b| (table, b.clone())).collect::<Vec<_>>());
         Intake {
             base,
             bodies: bodies.clone(),
@@ -71,6 +85,7 @@ impl Intake {
             taking: None,
             open: BTreeMap::new(),
             unfed: unfed.collect(),
+            stuck: false,
         }
     }
 
@@ -80,6 +95,7 @@ impl Intake {
 
     pub fn hear(&mut self, source: usize, event: Event) {
         self.waiting.push_back((source, event));
+        self.stuck = false;
     }
 
     /// How many events wait for their turn.
@@ -89,7 +105,7 @@ impl Intake {
 
     /// Whether [`Intake::turn`] has something to do.
     pub fn busy(&self) -> bool {
-        self.taking.is_some() || !self.waiting.is_empty()
+        self.taking.is_some() || (!self.waiting.is_empty() && !self.stuck)
     }
 
     /// Does one piece of what is to be done.
@@ -116,6 +132,7 @@ impl Intake {
             }
         }
         self.waiting = left;
+        self.stuck = told.iter().all(|told| matches!(told, Told::Close));
         Ok(told)
     }
 
@@ -182,6 +199,7 @@ impl Intake {
             tables.iter().for_each(|table| self.base.settle(*table));
         }
         self.open_of.fill(false);
+        self.stuck = false;
         let mut step: Vec<(usize, Rows)> = std::mem::take(&mut self.open).into_iter().collect();
         if let Some((table, batch)) = self.unfed.pop_front() {
             let mut rows = Rows::with_capacity(batch.rows(), 0);
@@ -209,21 +227,10 @@ impl Intake {
     }
 }
 
-impl std::fmt::Debug for Told {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Told::Copied { table, rows } => write!(f, "copied {table}: {}", rows.len()),
-            Told::Moved { source, position, rows, .. } => write!(f, "moved {source} to {position}: {rows}"),
-            Told::Close => write!(f, "close"),
-            Told::Failed { source, error } => write!(f, "failed {source}: {error}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{Datum, Position, RowWriter, Table, TableName};
+    use crate::row::{Datum, Position, Row, RowWriter, Table, TableName};
     use arrow::datatypes::{DataType, Field, Schema};
 
     fn row(id: i64) -> Row {
@@ -240,7 +247,7 @@ mod tests {
             key: vec![0],
         };
         let base = Base::new(&[(1, table("huge")), (2, table("small"))], bodies, from);
-        Intake::new(base, bodies, vec![vec![0], vec![1]], Some(from))
+        Intake::new(base, bodies, vec![vec![0], vec![1]], from)
     }
 
     fn transaction(ids: std::ops::Range<i64>, lsn: u64) -> Event {
@@ -248,23 +255,59 @@ mod tests {
         Event::Transaction { changes, position: Position::Lsn(lsn), committed_us: 0 }
     }
 
+    fn told(intake: &mut Intake) -> String {
+        let word = |told| match told {
+            Told::Copied { table, rows } => format!("copied {table}: {}", rows.len()),
+            Told::Moved { source, position, rows, .. } => format!("moved {source} to {position}: {rows}"),
+            Told::Close => "close".into(),
+            Told::Failed { source, error } => format!("failed {source}: {error}"),
+        };
+        let told: Vec<String> = intake.turn().expect("it takes").into_iter().map(word).collect();
+        told.join(", ")
+    }
+
+    fn rows(intake: &Intake, table: usize) -> i64 {
+        let mut rows = 0;
+        let Ok(()) = intake.base().content(table).each(&intake.bodies, |_| {
+            rows += 1;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        rows
+    }
+
     #[test]
     fn others_go_by_while_a_huge_transaction_is_taken_in_and_fed() {
         let bodies = Bodies::resident_only();
         let mut intake = intake(&bodies, &mut Arrangements::new(&bodies));
         let piece = PIECE_ROWS as i64;
-        intake.hear(0, transaction(0..1, 1));
+        let small = |id: i64, lsn| transaction(id..id + 1, lsn);
+        intake.hear(0, small(0, 1));
         intake.hear(0, transaction(1..3 * piece, 2));
-        intake.hear(0, transaction(-1..0, 3));
-        intake.hear(1, transaction(0..1, 1));
-        let told = intake.turn().expect("it takes");
-        assert_eq!(format!("{told:?}"), "[moved 0 to 0/1: 1, close, moved 1 to 0/1: 1]");
+        intake.hear(0, small(-1, 3));
+        intake.hear(1, small(0, 1));
+        assert_eq!(told(&mut intake), "moved 0 to 0/1: 1, close, moved 1 to 0/1: 1");
         assert_eq!(intake.step().len(), 2);
-        // One turn to begin, three to take in.
-        for turn in 0..3 {
-            assert_eq!(format!("{:?}", intake.turn().expect("it takes")), "[]", "turn {turn}");
-            intake.hear(1, transaction(turn + 1..turn + 2, 2));
-            assert_eq!(format!("{:?}", intake.turn().expect("it takes").last()), "");
+        assert_eq!(told(&mut intake), "", "it begins");
+        intake.hear(1, small(1, 2));
+        assert_eq!(told(&mut intake), "moved 1 to 0/2: 1", "a piece, and who goes by");
+        assert_eq!(intake.step().iter().map(|(table, rows)| (*table, rows.len())).collect::<Vec<_>>(), [(1, 1)]);
+        assert_eq!((rows(&intake, 0), rows(&intake, 1)), (1, 2), "no part of it is shown");
+        assert_eq!(told(&mut intake), "", "a piece");
+        assert_eq!(told(&mut intake), "moved 0 to 0/2: 299999, moved 0 to 0/3: 1", "the last, and what came later");
+        assert!(intake.unfed(0) && !intake.unfed(1));
+        let step: Vec<_> = intake.step().into_iter().map(|(table, rows)| (table, rows.len())).collect();
+        assert_eq!(step, [(0, 1), (0, PIECE_ROWS)], "what is open, and a piece");
+        assert_eq!(rows(&intake, 0), 3 * piece + 1);
+
+        // A checkpoint keeps what is not fed.
+        let mut pinned = Arrangements::new(&bodies);
+        intake.pin(&mut pinned);
+        let mut again = self::intake(&bodies, &mut pinned);
+        for intake in [&mut intake, &mut again] {
+            assert_eq!(intake.step()[0].1.len(), PIECE_ROWS);
+            assert!(!intake.all_fed());
+            assert_eq!(intake.step()[0].1.len(), PIECE_ROWS - 1);
+            assert!(intake.all_fed() && intake.step().is_empty());
         }
     }
 }

@@ -23,6 +23,7 @@ mod audit;
 mod config;
 pub mod control;
 mod engine;
+mod intake;
 mod pending;
 mod publisher;
 pub mod status;

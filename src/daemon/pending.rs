@@ -6,9 +6,11 @@
 
 use super::assembly::AssembledModel;
 use crate::flow::{Fault, Output};
+use crate::plan::Compiled;
 use crate::row::{Codec, Datum, Delta, Row, Rows, append};
 use crate::state::{Arrangements, Batch, Batches, Bodies, KeptModel, Spine, merge};
 use arrow::datatypes::{DataType, Field, Schema};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub struct Pending {
@@ -21,6 +23,8 @@ pub struct Pending {
 struct Model {
     name: String,
     parents: Vec<usize>,
+    /// Numbers of the source tables that it reads.
+    tables: BTreeSet<usize>,
     published: bool,
     net: Spine,
     faults: Spine,
@@ -34,6 +38,7 @@ impl Pending {
     /// As `from` has it; with the number of rows of each model, where they are known.
     pub fn new(
         models: &[AssembledModel],
+        compiled: &[Compiled],
         bodies: &Arc<Bodies>,
         from: &mut Arrangements,
         kept: Option<&[KeptModel]>,
@@ -47,6 +52,7 @@ impl Pending {
             Model {
                 name: model.name.clone(),
                 parents: model.parents.clone(),
+                tables: compiled[number].tables(),
                 published: model.published,
                 net: spine(net_name(&model.name)),
                 faults_there: whole(&faults, bodies).iter().map(|(_, diff)| diff).sum(),
@@ -91,9 +97,11 @@ impl Pending {
         self.models[model].net.insert(Arc::new(Batch::of(&rows, &self.bodies)));
     }
 
-    /// What may be published now, by number of the model; it may come to nothing.
-    pub fn take(&mut self) -> Vec<(usize, Batches)> {
-        let due = (0..self.models.len()).filter(|m| !self.models[*m].net.is_empty() && !self.withheld(*m));
+    /// What may be published now, by number of the model, where some tables are not `fed` whole; it may come to
+    /// nothing.
+    pub fn take(&mut self, unfed: &impl Fn(usize) -> bool) -> Vec<(usize, Batches)> {
+        let due = |m: &usize| !self.models[*m].net.is_empty() && !self.withheld(*m) && !self.behind(*m, unfed);
+        let due = (0..self.models.len()).filter(due);
         let mut changes = Vec::new();
         for model in due.collect::<Vec<_>>() {
             let fresh = Spine::new(self.bodies.clone());
@@ -114,6 +122,12 @@ impl Pending {
     pub fn withheld(&self, model: usize) -> bool {
         let model = &self.models[model];
         model.faults_there != 0 || model.parents.iter().any(|parent| self.withheld(*parent))
+    }
+
+    /// Whether the model, or one that it reads, reads a table of which not all was fed.
+    pub fn behind(&self, model: usize, unfed: &impl Fn(usize) -> bool) -> bool {
+        let model = &self.models[model];
+        model.tables.iter().any(|table| unfed(*table)) || model.parents.iter().any(|p| self.behind(*p, unfed))
     }
 
     /// Some of the model's faults.

@@ -26,7 +26,9 @@ struct Held {
     spine: Spine,
     /// The same, to look rows up in.
     settled: Batches,
-    /// By key: the row as it is in the spine, and as it is now.
+    /// What a huge transaction has changed so far, the oldest first.
+    ahead: Vec<Arc<Batch>>,
+    /// By key: the row as it was before, and as it is now.
     open: HashMap<Row, Was>,
 }
 
@@ -50,6 +52,7 @@ impl Base {
                 order: Order::new(table),
                 spine: Spine::restore(settled.to_vec(), bodies.clone()),
                 settled,
+                ahead: Vec::new(),
                 open: HashMap::new(),
             }
         };
@@ -89,7 +92,8 @@ impl Base {
                 deltas.push((old, -1));
             }
             Change::Truncate => {
-                let settled = Content { batches: held.settled.clone(), order: held.order.clone() };
+                let batches = held.settled.iter().chain(&held.ahead).cloned().collect();
+                let settled = Content { batches, order: held.order.clone() };
                 let mut keys: Vec<Row> = held.open.keys().cloned().collect();
                 let Ok(()) = settled.each(&self.bodies, |row| {
                     keys.push(held.key(&Row::from(row)));
@@ -104,16 +108,28 @@ impl Base {
         Ok(())
     }
 
-    /// The Moment has closed: what it changed is part of the tables.
-    pub fn settle(&mut self) {
-        for held in self.tables.iter_mut().filter(|held| !held.open.is_empty()) {
-            let mut change = Rows::default();
-            for (_, was) in held.open.drain().filter(|(_, was)| was.old != was.new) {
-                for (row, diff) in [(was.old, -1), (was.new, 1)] {
-                    row.iter().for_each(|row| held.order.keep(row.bytes(), diff, &mut change));
-                }
+    /// Makes room for more changes of a huge transaction: what it has changed so far is found, and is not part of the
+    /// table yet.
+    pub fn advance(&mut self, table: usize) {
+        let held = &mut self.tables[table];
+        let mut change = Rows::default();
+        for (_, was) in held.open.drain().filter(|(_, was)| was.old != was.new) {
+            for (row, diff) in [(was.old, -1), (was.new, 1)] {
+                row.iter().for_each(|row| held.order.keep(row.bytes(), diff, &mut change));
             }
-            held.add(&change, &self.bodies);
+        }
+        if !change.is_empty() {
+            held.ahead.push(Arc::new(Batch::of(&change, &self.bodies)));
+        }
+    }
+
+    /// What was changed is part of the table.
+    pub fn settle(&mut self, table: usize) {
+        self.advance(table);
+        let held = &mut self.tables[table];
+        if !held.ahead.is_empty() {
+            held.ahead.drain(..).for_each(|batch| held.spine.insert(batch));
+            held.settled = held.spine.batches();
         }
     }
 
@@ -194,12 +210,12 @@ impl Held {
     fn row(&self, key: &Row) -> Option<Row> {
         match self.open.get(key) {
             Some(was) => was.new.clone(),
-            None => self.settled_row(key),
+            None => self.row_before(key),
         }
     }
 
-    fn settled_row(&self, key: &Row) -> Option<Row> {
-        for batch in self.settled.iter().rev() {
+    fn row_before(&self, key: &Row) -> Option<Row> {
+        for batch in self.settled.iter().chain(&self.ahead).rev() {
             let mut cursor = batch.seek(key.bytes());
             let mut known = false;
             while let Some((row, diff)) = cursor.row().filter(|(row, _)| row.starts_with(key.bytes())) {
@@ -220,7 +236,7 @@ impl Held {
         if let Some(was) = self.open.get_mut(&key) {
             was.new = new;
         } else {
-            let old = self.settled_row(&key);
+            let old = self.row_before(&key);
             self.open.insert(key, Was { old, new });
         }
     }
@@ -354,7 +370,7 @@ mod tests {
         let moved = apply(&mut base, Change::Update { old_key: Some(key(1)), new: patch }).expect("applies");
         assert_eq!(moved, [(row(1, "a"), -1), (row(9, "a"), 1)]);
         assert_eq!(content(&base, &bodies), [row(1, "a"), row(2, "b")], "the Moment is still open");
-        base.settle();
+        base.settle(0);
         assert_eq!(content(&base, &bodies), [row(2, "b"), row(9, "a")]);
         assert_eq!(apply(&mut base, Change::Delete { key: key(9) }).expect("applies"), [(row(9, "a"), -1)]);
         assert!(apply(&mut base, Change::Delete { key: key(1) }).is_err());
@@ -366,7 +382,7 @@ mod tests {
         gone.sort();
         assert_eq!(gone, [(row(2, "b"), -1), (row(3, "c"), -1)]);
         apply(&mut base, Change::Insert(row(2, "d"))).expect("applies");
-        base.settle();
+        base.settle(0);
         assert_eq!(content(&base, &bodies), [row(2, "d")]);
     }
 
@@ -378,10 +394,27 @@ mod tests {
         let mut pinned = Arrangements::new(&bodies);
         first.pin(&mut pinned);
         first.apply(0, Change::Delete { key: key(1) }, &mut Vec::new()).expect("applies");
-        first.settle();
+        first.settle(0);
         let mut second = base(&bodies, &mut pinned);
         let mut deltas = Vec::new();
         second.apply(0, Change::Delete { key: key(1) }, &mut deltas).expect("it is there still");
         assert_eq!(deltas, [(row(1, "a"), -1)]);
+    }
+
+    #[test]
+    fn what_is_ahead_is_found_and_not_shown() {
+        let bodies = Bodies::resident_only();
+        let mut base = base(&bodies, &mut Arrangements::new(&bodies));
+        base.load(0, &[row(1, "a")]);
+        let mut deltas = Vec::new();
+        for text in ["b", "c"] {
+            let new = NewRow::Whole(row(1, text));
+            base.apply(0, Change::Update { old_key: None, new }, &mut deltas).expect("applies");
+            base.advance(0);
+        }
+        assert_eq!(deltas, [(row(1, "a"), -1), (row(1, "b"), 1), (row(1, "b"), -1), (row(1, "c"), 1)]);
+        assert_eq!(content(&base, &bodies), [row(1, "a")]);
+        base.settle(0);
+        assert_eq!(content(&base, &bodies), [row(1, "c")]);
     }
 }
