@@ -13,16 +13,20 @@
 //!
 //! This folder imports nothing of ours but `error`. Arrow's schema is our schema: columns, names, types.
 
+mod cell;
 mod change;
 mod codec;
+mod column;
 mod datum;
 mod fingerprint;
 mod moment;
 mod rows;
 mod table;
 
+pub use cell::{RowWriter, append};
 pub use change::{Change, Delta, Diff, NewRow, consolidate};
-pub use codec::{Cells, Codec, Row, RowWriter, append, check_types};
+pub use codec::{Codec, Row, check_types};
+pub use column::Cells;
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
