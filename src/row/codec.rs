@@ -10,18 +10,26 @@
 //!   bool          00 | 01
 //!   ints, dates,
 //!   times         big-endian, sign bit flipped; as wide as the type
-//!   decimal       16 bytes big-endian, sign bit flipped, at the column's scale
+//!   decimal       16 or 32 bytes big-endian, sign bit flipped, at the column's scale
 //!   float         big-endian bits, all flipped if negative, else the sign bit; one NaN, no -0.0
 //!   text, bytes   each 00 as 00 FF, closed by 00 00
 //!   uuid          16 bytes
+//!   list, map     each item (of a map: a struct of key and value), closed by 00: of two lists of which one
+//!                 begins the other, the shorter comes first
+//!   struct        each field
 //! ```
+//!
+//! Within a list or struct NULL equals NULL, as Postgres compares arrays and composite values; only a NULL that
+//! is the whole column never joins.
+//!
+//! Intervals have no row form, on purpose. To Postgres `1 month` equals `30 days`, so both would need the same
+//! bytes; yet added to a date they differ, so neither may stand for the other.
 //!
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
 use super::cell::{Kind, NULL, i32_of, i64_of, i128_of, length, read};
 use super::column::{Cells, decode_column, encode_column};
-use crate::error::{Error, Result};
 use arrow::array::*;
 use arrow::datatypes::*;
 use std::fmt;
@@ -78,21 +86,6 @@ impl<'de> serde::Deserialize<'de> for Row {
     }
 }
 
-/// Refuses a schema with a column whose type has no row form, by name.
-pub fn check_types(schema: &Schema) -> Result<()> {
-    for field in schema.fields() {
-        if Kind::of(field.data_type()).is_none() {
-            return Err(Error::operator(format!(
-                "column `{}` has type {}, which no row can hold yet",
-                field.name(),
-                field.data_type()
-            ))
-            .hint(format!("cast `{}` to text or to a plain scalar type in the model", field.name())));
-        }
-    }
-    Ok(())
-}
-
 /// Turns columns into rows and rows into columns, for one schema.
 #[derive(Clone, Debug)]
 pub struct Codec {
@@ -101,7 +94,7 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Panics on a type that [`check_types`] refuses: call that first, where the schema is the user's.
+    /// Panics on a type that [`check_types`](super::check_types) refuses: call that first, where the schema is the user's.
     pub fn new(schema: SchemaRef) -> Codec {
         let kind = |f: &FieldRef| Kind::of(f.data_type()).expect("check_types has passed this schema");
         Codec { kinds: schema.fields().iter().map(kind).collect(), schema }
@@ -120,7 +113,7 @@ impl Codec {
 
     /// A column of this schema as rows hold it.
     pub fn cells(&self, array: &ArrayRef, column: usize) -> Cells {
-        encode_column(array, self.kinds[column])
+        encode_column(array, &self.kinds[column])
     }
 
     pub fn decode<R: AsRef<[u8]>>(&self, rows: impl IntoIterator<Item = R>) -> RecordBatch {
@@ -140,7 +133,7 @@ impl Codec {
             let mut from = 0;
             for kind in &self.kinds[..width] {
                 starts.push(from as u32);
-                from += length(&row[from..], *kind);
+                from += length(&row[from..], kind);
             }
             starts.push(from as u32);
         }
@@ -149,7 +142,7 @@ impl Codec {
                 let ends = &starts[at * (width + 1) + column..];
                 &row(at)[ends[0] as usize..ends[1] as usize]
             };
-            decode_column(count, cell, self.kinds[*column], self.schema.field(*column).data_type())
+            decode_column(count, cell, &self.kinds[*column], self.schema.field(*column).data_type())
         };
         columns.iter().map(array).collect()
     }
@@ -159,7 +152,7 @@ impl Codec {
         let mut rest = row.bytes();
         let mut datums = Vec::with_capacity(self.kinds.len());
         for (kind, field) in self.kinds.iter().zip(self.schema.fields()) {
-            let (datum, after) = read(rest, *kind, field.data_type());
+            let (datum, after) = read(rest, kind, field.data_type());
             datums.push(datum);
             rest = after;
         }
@@ -171,7 +164,7 @@ impl Codec {
         let mut at = 0;
         let span = |kind: &Kind| {
             let from = at;
-            at += length(&row[at..], *kind);
+            at += length(&row[at..], kind);
             from..at
         };
         self.kinds.iter().map(span).collect()
@@ -180,7 +173,7 @@ impl Codec {
     /// How many bytes the first `columns` columns of a row take.
     #[inline]
     pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
-        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], *kind))
+        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
     }
 
     /// Where each column of a row ends; `ends` is the caller's, to be used again.
@@ -189,7 +182,7 @@ impl Codec {
         ends.clear();
         let mut at = 0;
         ends.extend(self.kinds.iter().map(|kind| {
-            at += length(&row[at..], *kind);
+            at += length(&row[at..], kind);
             at as u32
         }));
     }
@@ -215,7 +208,7 @@ impl Codec {
         if cell[0] == NULL {
             return None;
         }
-        Some(match self.kinds[column] {
+        Some(match &self.kinds[column] {
             Kind::Int(4) => i32_of(&cell[1..]).into(),
             Kind::Int(_) => i64_of(&cell[1..]).into(),
             Kind::Decimal => i128_of(&cell[1..]),
@@ -232,7 +225,7 @@ impl Codec {
     pub fn show_prefix(&self, row: &[u8], columns: usize) -> String {
         let mut rest = row;
         let show = |(kind, field): (&Kind, &FieldRef)| {
-            let (datum, after) = read(rest, *kind, field.data_type());
+            let (datum, after) = read(rest, kind, field.data_type());
             rest = after;
             format!("{}={datum}", field.name())
         };
