@@ -236,7 +236,7 @@ impl Codec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::RowWriter;
+    use crate::row::{RowWriter, list_of, struct_of};
 
     fn every_type() -> Codec {
         let field = |name: &str, t| Field::new(name, t, true);
@@ -254,6 +254,8 @@ mod tests {
             field("timestamp", DataType::Timestamp(TimeUnit::Microsecond, None)),
             field("timestamptz", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
             field("uuid", DataType::FixedSizeBinary(16)),
+            field("decimal256", DataType::Decimal256(60, 30)),
+            field("nested", list_of(struct_of([("x", DataType::Int32), ("ys", list_of(DataType::Utf8))]))),
         ])))
     }
 
@@ -280,6 +282,8 @@ mod tests {
             Datum::Timestamp(-1),
             Datum::Timestamp(1),
             Datum::Uuid([7; 16]),
+            Datum::Decimal256(i256::from_i128(-7)),
+            list([Datum::Null, Datum::Struct(vec![Datum::Int32(1), list([Datum::Null, Datum::Text("y".into())])])]),
         ];
         let nulls = vec![Datum::Null; full.len()];
         let rows = [row(&full), row(&nulls)];
@@ -293,27 +297,170 @@ mod tests {
         assert_eq!(codec.prefix(rows[0].bytes(), 2), 2 + 5);
     }
 
-    #[test]
-    fn bytes_are_equal_where_sql_values_are() {
-        let one = |d| row(&[d]);
-        assert_eq!(one(Datum::Float64(0.0)), one(Datum::Float64(-0.0)));
-        assert_eq!(one(Datum::Float64(f64::NAN)), one(Datum::Float64(-f64::NAN)));
-        assert_eq!(one(Datum::Float32(0.0)), one(Datum::Float32(-0.0)));
-        assert_ne!(one(Datum::Text("a".into())), one(Datum::Text("a\0".into())));
+    /// The one row of one value.
+    fn one(datum: Datum) -> Row {
+        row(&[datum])
+    }
+
+    /// The rows of a column with nothing beside it.
+    fn rows_of(array: impl Array + 'static) -> Vec<Row> {
+        let schema = Arc::new(Schema::new(vec![Field::new("c", array.data_type().clone(), true)]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(array)]).expect("of this schema");
+        Codec::new(schema).encode(&batch)
+    }
+
+    fn ascending(datums: impl IntoIterator<Item = Datum>) {
+        let rows: Vec<Row> = datums.into_iter().map(one).collect();
+        assert!(rows.is_sorted_by(|a, b| a < b), "{rows:?}");
+    }
+
+    fn list<const N: usize>(items: [Datum; N]) -> Datum {
+        Datum::List(items.into())
     }
 
     #[test]
-    fn bytes_order_as_values_do() {
-        let ascending = |datums: Vec<Datum>| {
-            let rows: Vec<Row> = datums.into_iter().map(|d| row(&[d])).collect();
-            assert!(rows.is_sorted_by(|a, b| a < b), "{rows:?}");
+    fn null_equals_null_in_grouping_and_is_known_to_joins() {
+        assert_eq!(one(Datum::Null), rows_of(Int32Array::from(vec![None]))[0]);
+        for value in [Datum::Text("".into()), Datum::Bytes(vec![]), Datum::Int32(0), list([]), list([Datum::Null])] {
+            let value = one(value);
+            assert!(!Codec::is_null(value.bytes()), "{value:?}");
+            assert!(value < one(Datum::Null), "{value:?}");
+        }
+        assert!(Codec::is_null(one(Datum::Null).bytes()));
+    }
+
+    #[test]
+    fn every_nan_is_one_value_and_the_last() {
+        let nans = [f64::NAN, -f64::NAN, f64::from_bits(0x7FF0_0000_0000_0001), f64::from_bits(u64::MAX)];
+        assert!(nans.iter().all(|nan| nan.is_nan() && one(Datum::Float64(*nan)) == one(Datum::Float64(nans[0]))));
+        let nans = [f32::NAN, -f32::NAN, f32::from_bits(0x7F80_0001), f32::from_bits(u32::MAX)];
+        assert!(nans.iter().all(|nan| nan.is_nan() && one(Datum::Float32(*nan)) == one(Datum::Float32(nans[0]))));
+        ascending([Datum::Float64(f64::INFINITY), Datum::Float64(-f64::NAN), Datum::Null]);
+        ascending([Datum::Float32(f32::INFINITY), Datum::Float32(-f32::NAN), Datum::Null]);
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(one(Datum::Float64(-0.0)), one(Datum::Float64(0.0)));
+        assert_eq!(one(Datum::Float32(-0.0)), one(Datum::Float32(0.0)));
+        ascending([-f64::MIN_POSITIVE, -0.0, 5e-324].map(Datum::Float64));
+    }
+
+    #[test]
+    fn floats_are_in_the_order_of_numbers() {
+        ascending([f64::NEG_INFINITY, -2.0, -0.0, 1e-300, 3.0, f64::INFINITY, f64::NAN].map(Datum::Float64));
+        ascending([f32::NEG_INFINITY, -2.0, -0.0, 1e-30, 3.0, f32::INFINITY, f32::NAN].map(Datum::Float32));
+    }
+
+    #[test]
+    fn integers_are_in_the_order_of_numbers() {
+        ascending([Datum::Int64(i64::MIN), Datum::Int64(-1), Datum::Int64(0), Datum::Int64(9), Datum::Null]);
+        ascending([i32::MIN, -256, -1, 7, i32::MAX].map(Datum::Int32));
+    }
+
+    #[test]
+    fn decimals_are_equal_by_value_whatever_their_precision() {
+        let decimals = |precision| Decimal128Array::from(vec![150, -1]).with_precision_and_scale(precision, 2);
+        assert_eq!(rows_of(decimals(4).expect("fits")), rows_of(decimals(38).expect("fits")));
+        ascending([i128::MIN, -10, -9, 0, 11, i128::MAX].map(Datum::Decimal));
+    }
+
+    #[test]
+    fn decimals_go_on_beyond_38_digits() {
+        let wide =
+            |sign: i128| Datum::Decimal256(i256::from_i128(i128::MAX).wrapping_mul(i256::from_i128(sign * 1000)));
+        let narrow = |v| Datum::Decimal256(i256::from_i128(v));
+        ascending([wide(-2), wide(-1), narrow(i128::MIN), narrow(-1), narrow(0), narrow(1), wide(1), Datum::Null]);
+        let decimals = |precision| {
+            let values = [i256::from_i128(150), i256::from_i128(-1)];
+            Decimal256Array::from_iter_values(values).with_precision_and_scale(precision, 2)
         };
-        ascending(vec![Datum::Int64(i64::MIN), Datum::Int64(-1), Datum::Int64(0), Datum::Int64(9), Datum::Null]);
-        ascending(vec![Datum::Int32(i32::MIN), Datum::Int32(-1), Datum::Int32(7)]);
-        let floats = [f64::NEG_INFINITY, -2.0, -0.0, 1e-300, 3.0, f64::INFINITY, f64::NAN];
-        ascending(floats.into_iter().map(Datum::Float64).collect());
-        ascending(vec![Datum::Decimal(-10), Datum::Decimal(-9), Datum::Decimal(0), Datum::Decimal(11)]);
-        let texts = ["", "\0", "\0a", "a", "a\0", "aa", "b"];
-        ascending(texts.iter().map(|t| Datum::Text(t.to_string())).collect());
+        assert_eq!(rows_of(decimals(40).expect("fits")), rows_of(decimals(76).expect("fits")));
+    }
+
+    #[test]
+    fn a_timestamp_with_zone_is_its_instant() {
+        let at = |zone: &str| TimestampMicrosecondArray::from(vec![0, -1]).with_timezone(zone);
+        assert_eq!(rows_of(at("UTC")), rows_of(at("+02:00")));
+        assert_eq!(rows_of(at("UTC"))[1], one(Datum::Timestamp(-1)));
+    }
+
+    #[test]
+    fn times_before_the_epoch_come_first() {
+        ascending([i32::MIN, -719_163, -1, 0, 20_000].map(Datum::Date));
+        ascending([i64::MIN, -86_400_000_001, -1, 0, 1, i64::MAX].map(Datum::Timestamp));
+        ascending([0, 1, 86_399_999_999].map(Datum::Time));
+    }
+
+    #[test]
+    fn false_comes_before_true() {
+        ascending([Datum::Bool(false), Datum::Bool(true), Datum::Null]);
+    }
+
+    #[test]
+    fn text_is_equal_and_ordered_by_its_bytes() {
+        let text = |text: &str| Datum::Text(text.into());
+        ascending(["", "\0", "\0a", "Z", "a", "a\0", "a\0\0", "a ", "aa", "b", "e\u{301}", "é", "🦀"].map(text));
+    }
+
+    #[test]
+    fn bytes_are_equal_and_ordered_as_they_are() {
+        let bytes: [&[u8]; 9] = [&[], &[0], &[0, 0], &[0, 0xFF], &[1], &[1, 0], &[0xFE], &[0xFF], &[0xFF, 0xFF]];
+        ascending(bytes.map(|bytes| Datum::Bytes(bytes.into())));
+    }
+
+    #[test]
+    fn uuids_are_in_the_order_of_their_digits() {
+        ascending([[0; 16], [0x7F; 16], [0x80; 16], [0xFF; 16]].map(Datum::Uuid));
+    }
+
+    #[test]
+    fn lists_compare_item_by_item_and_the_shorter_comes_first() {
+        let [a, b] = [1, 2].map(Datum::Int32);
+        let null = Datum::Null;
+        ascending([
+            list([]),
+            list([a.clone()]),
+            list([a.clone(), a.clone()]),
+            list([a.clone(), b.clone()]),
+            list([a.clone(), null.clone()]),
+            list([b.clone()]),
+            list([null.clone()]),
+            list([null.clone(), null.clone()]),
+            null,
+        ]);
+        ascending([
+            list([list([])]),
+            list([list([]), list([])]),
+            list([list([a.clone()])]),
+            list([list([a]), list([])]),
+            list([list([b])]),
+        ]);
+        let texts = |texts: &[&str]| Datum::List(texts.iter().map(|t| Datum::Text((*t).into())).collect());
+        ascending([texts(&["", "b"]), texts(&["\0"]), texts(&["a"]), texts(&["a", ""]), texts(&["a\0"])]);
+    }
+
+    #[test]
+    fn structs_compare_field_by_field() {
+        let pair = |a: Datum, b: Datum| Datum::Struct(vec![a, b]);
+        let (one, two, null) = (Datum::Int32(1), Datum::Int32(2), Datum::Null);
+        ascending([
+            pair(one.clone(), one.clone()),
+            pair(one.clone(), two.clone()),
+            pair(one.clone(), null.clone()),
+            pair(two.clone(), one.clone()),
+            pair(null.clone(), one),
+            pair(null.clone(), null.clone()),
+            null,
+        ]);
+        assert_eq!(row(&[pair(two.clone(), Datum::Null)]), row(&[pair(two, Datum::Null)]));
+    }
+
+    #[test]
+    fn the_rules_hold_within_nested_values() {
+        let nested = |v: f64| one(Datum::Struct(vec![list([Datum::Float64(v), Datum::Null])]));
+        assert_eq!(nested(-0.0), nested(0.0));
+        assert_eq!(nested(-f64::NAN), nested(f64::NAN));
+        assert_ne!(nested(1.0), nested(2.0));
     }
 }
