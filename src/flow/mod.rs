@@ -6,7 +6,7 @@
 //!            ▼                        ▼                              │
 //!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
 //!
-//!   rows ──► arrange ──steps──► join, distinct ──► rows ──► reduce ──► rows
+//!   rows ──► arrange ──steps──► join, top, … ──► rows ──► reduce ──► rows
 //!              │ spine                                         │ spine
 //! ```
 //!
@@ -24,6 +24,7 @@
 //! It does not write or read anything: what is kept, and when, is the daemon's affair.
 //! timely is named here and nowhere else.
 
+mod accumulate;
 mod arrange;
 mod build;
 mod distinct;
@@ -31,6 +32,7 @@ mod join;
 mod map;
 mod reduce;
 mod stream;
+mod top;
 mod worker;
 
 pub use worker::Flow;

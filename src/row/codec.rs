@@ -28,7 +28,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, i32_of, i64_of, i128_of, length, read};
+use super::cell::{Kind, NULL, f64_of, i32_of, i64_of, i128_of, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -214,6 +214,18 @@ impl Codec {
             Kind::Decimal => i128_of(&cell[1..]),
             other => unreachable!("{other:?} is no integer: planning checks the type of what is summed"),
         })
+    }
+
+    /// A cell of doubles; `None` for NULL.
+    #[inline]
+    pub fn float(cell: &[u8]) -> Option<f64> {
+        (cell[0] != NULL).then(|| f64_of(&cell[1..]))
+    }
+
+    /// A cell of booleans; `None` for NULL.
+    #[inline]
+    pub fn truth(cell: &[u8]) -> Option<bool> {
+        (cell[0] != NULL).then(|| cell[1] == 1)
     }
 
     /// `name=value` pairs, for people.
