@@ -219,3 +219,35 @@ fn run(seed: u64, workers: usize) {
         assert!(wrong.is_empty(), "at Moment {moment}, {workers} workers, SEED={seed}:\n{wrong}");
     }
 }
+
+#[test]
+fn what_no_table_can_hold_is_refused_by_name() {
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table("t"));
+    for (sql, reason) in [
+        (
+            "select id, interval '1 day' as due from t",
+            "column `due` has type Interval(MonthDayNano), which is not kept yet",
+        ),
+        (
+            "select id, make_array(interval '1 day') as dues from t",
+            "column `dues` has type List(Interval(MonthDayNano)), which is not kept yet",
+        ),
+        (
+            "select id, cast(d as numeric(60, 20)) as wide from t",
+            "column `wide` has type Decimal256(60, 20), and no table holds more than 38 digits",
+        ),
+        (
+            "select id, named_struct('w', cast(d as numeric(60, 20))) as wide from t",
+            "column `wide` has type Struct(\"w\": Decimal256(60, 20)), and no table holds more than 38 digits",
+        ),
+        (
+            "select cast(sum(cast(d as numeric(60, 20))) as numeric(38, 2)) as s from t",
+            "`sum` of Decimal256(60, 20) is not maintained yet",
+        ),
+    ] {
+        let refusal = planner.compile(relation("m"), sql).expect_err(sql);
+        assert_eq!(refusal.reason, reason);
+        assert_eq!(refusal.line, 1, "{sql}");
+    }
+}

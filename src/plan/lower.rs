@@ -36,6 +36,16 @@ impl Lowering<'_> {
                 let reason = format!("column `{}` appears twice in the result", field.name());
                 return Err(Refusal::new(reason, "give one of them another name with `as`"));
             }
+            if has_wide_decimal(field.data_type()) {
+                let reason = format!(
+                    "column `{}` has type {}, and no table holds more than 38 digits",
+                    field.name(),
+                    field.data_type()
+                );
+                return Err(
+                    Refusal::new(reason, "cast it to numeric(38, s) or to text").at_words(self.sql, &[field.name()])
+                );
+            }
         }
         Ok(node)
     }
@@ -267,6 +277,16 @@ impl Lowering<'_> {
         let refusal = Refusal::new(format!("{what} are not maintained yet"), hint).at_words(self.sql, words);
         // The optimiser writes a subquery in an expression as a left join that nobody wrote.
         if refusal.line == 0 { self.subquery() } else { refusal }
+    }
+}
+
+/// Rows hold decimals of 76 digits; the tables that models are published to do not.
+fn has_wide_decimal(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Decimal256(_, _) => true,
+        DataType::List(inner) | DataType::Map(inner, _) => has_wide_decimal(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_wide_decimal(field.data_type())),
+        _ => false,
     }
 }
 

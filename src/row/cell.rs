@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Text,
     Bytes,
     Uuid,
-    /// A map is a list of its entries.
+    /// A map is the list of its entries, in the order in which they stand.
     List(Arc<Kind>),
     Struct(Arc<[Kind]>),
 }
@@ -42,7 +42,7 @@ impl Kind {
             DataType::Utf8 => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::FixedSizeBinary(16) => Kind::Uuid,
-            DataType::List(item) | DataType::Map(item, _) => Kind::List(Kind::of(item.data_type())?.into()),
+            DataType::List(item) | DataType::Map(item, false) => Kind::List(Kind::of(item.data_type())?.into()),
             DataType::Struct(fields) if !fields.is_empty() => {
                 Kind::Struct(fields.iter().map(|f| Kind::of(f.data_type())).collect::<Option<_>>()?)
             }

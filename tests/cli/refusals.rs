@@ -64,7 +64,7 @@ const CASES: &[(&str, &str)] = &[
         "a recursive query",
         "with recursive n as (select 1 as i union all select i + 1 from n where i < 9)\nselect i from n\n",
     ),
-    ("an array", "select id, string_to_array(status, ',') as parts\nfrom {{ source('shop', 'orders') }}\n"),
+    ("an interval", "select id, interval '1 day' as due\nfrom {{ source('shop', 'orders') }}\n"),
     (
         "a place inside a macro",
         "select id, {{ worst('status') }} as worst\nfrom {{ source('shop', 'orders') }}\ngroup by id\n",
