@@ -2,14 +2,16 @@
 
 use super::arrange::{Arranged, Nulls, arrange, pick};
 use super::distinct::distinct;
-use super::join::{Shape, join};
 use super::map::map;
 use super::reduce::reduce;
+use super::semi::semi;
+use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows};
-use super::{Faults, Output};
-use crate::plan::{Compiled, Node, Op};
-use crate::row::{Codec, Row, Rows, Table};
+use super::{Faults, Output, join};
+use crate::plan::{Compiled, Join, JoinKind, Node, Op};
+use crate::row::{Codec, Datum, Row, Rows, Table};
 use crate::state::{Bodies, Spine};
+use arrow::datatypes::Schema;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -48,12 +50,15 @@ pub(super) fn build<'scope>(
         tables,
         models: Vec::new(),
         constants: Vec::new(),
+        built: HashMap::new(),
         arranged: HashMap::new(),
+        model: 0,
         faults: Faults::new(0, share.clone()),
         bodies,
     };
     let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
+        build.model = model;
         build.faults = Faults::new(model, share.clone());
         let rows = build.node(&plan.node);
         let out = share.clone();
@@ -79,30 +84,46 @@ struct Build<'scope> {
     tables: Vec<(RowStream<'scope>, Codec)>,
     models: Vec<(RowStream<'scope>, Codec)>,
     constants: Vec<(Session, Rows)>,
-    /// What is arranged already, by what it is: two that need the same rows by the same key have one.
-    arranged: HashMap<String, Arranged<'scope>>,
-    /// Of the model that is being built.
+    /// What is there already, by what it is.
+    built: HashMap<Identity, RowStream<'scope>>,
+    /// Two that need the same rows by the same key have one arrangement.
+    arranged: HashMap<(Identity, Vec<usize>, Nulls), Arranged<'scope>>,
+    /// That is being built.
+    model: usize,
+    /// Of this model.
     faults: Faults,
     bodies: Arc<Bodies>,
 }
 
+/// A node's fingerprint, and its model where it has faults, which belong to one model.
+type Identity = (u128, Option<usize>);
+
 impl<'scope> Build<'scope> {
     fn node(&mut self, node: &Node) -> RowStream<'scope> {
+        let identity = self.identity(node);
+        if let Some(rows) = self.built.get(&identity) {
+            return rows.clone();
+        }
+        let rows = self.fresh(node);
+        self.built.insert(identity, rows.clone());
+        rows
+    }
+
+    fn fresh(&mut self, node: &Node) -> RowStream<'scope> {
         match &node.op {
             Op::Table { table, columns } => picked(&self.tables[*table], columns),
             Op::Model { model, columns } => picked(&self.models[*model], columns),
             Op::Constant { rows } => self.constant(rows),
             Op::Map { input, program } => match (&input.op, program.columns()) {
-                (Op::Join { .. }, Some(columns)) => self.join(input, columns),
+                (Op::Join(join), Some(columns)) => self.join(join, &columns),
                 _ => {
                     let rows = self.node(input);
                     map(rows, Codec::new(input.schema.clone()), program, self.faults.clone())
                 }
             },
-            Op::Join { .. } => self.join(node, (0..node.schema.fields().len()).collect()),
+            Op::Join(join) => self.join(join, &all(node.width())),
             Op::Reduce { input, key, aggregates } if aggregates.is_empty() => {
-                let columns: Vec<usize> = (0..*key).collect();
-                distinct(self.arrange(input, &columns, Nulls::Kept))
+                distinct(self.arrange(input, &all(*key), Nulls::Kept))
             }
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
@@ -116,40 +137,146 @@ impl<'scope> Build<'scope> {
         }
     }
 
-    /// A join of which only these columns are asked for.
-    fn join(&mut self, node: &Node, columns: Vec<usize>) -> RowStream<'scope> {
-        let Op::Join { left, right, left_key, right_key } = &node.op else { unreachable!("asked for joins only") };
-        let width = left.schema.fields().len();
-        let (left_order, right_order) = (key_first(width, left_key), key_first(right.schema.fields().len(), right_key));
-        let place = |column: usize| match column.checked_sub(width) {
-            None => left_order.iter().position(|at| *at == column).expect("every column is arranged"),
-            Some(column) => width + right_order.iter().position(|at| *at == column).expect("every column is arranged"),
+    fn identity(&self, node: &Node) -> Identity {
+        let number = |number: usize| number.to_string();
+        (node.fingerprint(&number, &number), node.may_fail().then_some(self.model))
+    }
+
+    /// A join of which only these columns are asked for: pairs that meet, then what rows of one side give by
+    /// whether they meet any of the other. Without a residual, keys meet. With one, rows meet that are in a pair
+    /// which it lets through: they are arranged as a whole, and NULLs are equal.
+    fn join(&mut self, join: &Join, columns: &[usize]) -> RowStream<'scope> {
+        let nulls = if join.nulls_equal { Nulls::Kept } else { Nulls::Dropped };
+        let left = self.arrange(&join.left, &join.left_key, nulls);
+        let right = self.arrange(&join.right, &join.right_key, nulls);
+        if join.kind == JoinKind::NotIn {
+            return self.not_in(join, left, right, columns);
+        }
+        let width = join.left.width();
+        let both = all(width + join.right.width());
+        let pairs = |left: &Arranged<'scope>, right: &Arranged<'scope>, columns: &[usize]| {
+            let cell = |column: &usize| match column.checked_sub(width) {
+                None => Cell::Left(left.place(*column)),
+                Some(column) => Cell::Right(right.place(column)),
+            };
+            join::join(left.clone(), right.clone(), Shape::new(columns.iter().map(cell)))
         };
-        let shape = Shape::new(columns.into_iter().map(place), width);
-        let left = self.arrange(left, left_key, Nulls::Dropped);
-        let right = self.arrange(right, right_key, Nulls::Dropped);
-        join(left, right, shape)
+        let met = join.residual.as_ref().map(|residual| {
+            let codec = Codec::new(residual.output().clone());
+            (map(pairs(&left, &right, &both), codec.clone(), residual, self.faults.clone()), codec)
+        });
+
+        let mut parts = Vec::new();
+        if join.kind.pairs() {
+            parts.push(match &met {
+                None => pairs(&left, &right, columns),
+                Some((met, codec)) => pick(met.clone(), codec, Shape::of(columns), &[], Nulls::Kept),
+            });
+        }
+        let of_left = |is_met: bool| {
+            let cell = |column: &usize| match *column {
+                column if column < width => Cell::Left(column),
+                _ if join.kind == JoinKind::Mark => Cell::Constant(Datum::Bool(is_met)),
+                _ => Cell::Constant(Datum::Null),
+            };
+            Some(columns.iter().map(cell).collect::<Vec<_>>())
+        };
+        let of_right = |column: &usize| column.checked_sub(width).map_or(Cell::Constant(Datum::Null), Cell::Left);
+        let (if_met, if_alone) = match join.kind {
+            JoinKind::Inner | JoinKind::NotIn => (None, None),
+            JoinKind::Semi => (of_left(true), None),
+            JoinKind::Left | JoinKind::Full | JoinKind::Anti => (None, of_left(false)),
+            JoinKind::Mark => (of_left(true), of_left(false)),
+        };
+        let right_if_alone = (join.kind == JoinKind::Full).then(|| columns.iter().map(of_right).collect());
+        let sides = [
+            (&join.left, &join.left_key, (&left, &right), all(width), if_met, if_alone),
+            (&join.right, &join.right_key, (&right, &left), both[width..].to_vec(), None, right_if_alone),
+        ];
+        for (node, key, (this, other), place, if_met, if_alone) in sides {
+            if if_met.is_none() && if_alone.is_none() {
+                continue;
+            }
+            let (this, other) = match &met {
+                None => (this.clone(), other.clone()),
+                Some((met, codec)) => {
+                    let met = pick(met.clone(), codec, Shape::of(&place), &[], Nulls::Kept);
+                    let columns = all(node.width());
+                    (
+                        self.arrange(node, &columns, Nulls::Kept),
+                        self.arrange_rows(met, &node.schema, columns, node.width()),
+                    )
+                }
+            };
+            // Rows that are not arranged since their key holds a NULL meet none.
+            if let Some(cells) = if_alone.as_ref().filter(|_| met.is_none() && nulls == Nulls::Dropped) {
+                let codec = Codec::new(node.schema.clone());
+                parts.push(pick(self.node(node), &codec, Shape::new(cells.iter().cloned()), key, Nulls::Only));
+            }
+            let shape = |cells: Vec<Cell>| {
+                Shape::new(cells.into_iter().map(|cell| match cell {
+                    Cell::Left(column) => Cell::Left(this.place(column)),
+                    cell => cell,
+                }))
+            };
+            let (if_met, if_alone) = (if_met.map(shape), if_alone.map(shape));
+            parts.push(semi(this, other, if_met, if_alone));
+        }
+        self.scope.concatenate(parts)
+    }
+
+    /// Rows that meet none and have no NULL, as long as there is no NULL on the right; and rows with a NULL, as
+    /// long as there is nothing on the right.
+    fn not_in(
+        &mut self,
+        join: &Join,
+        left: Arranged<'scope>,
+        right: Arranged<'scope>,
+        columns: &[usize],
+    ) -> RowStream<'scope> {
+        let whole = all(join.left.width());
+        let (left_codec, right_codec) = (Codec::new(join.left.schema.clone()), Codec::new(join.right.schema.clone()));
+        let as_they_were: Vec<usize> = whole.iter().map(|column| left.place(*column)).collect();
+        let alone = semi(left, right, None, Some(Shape::of(&as_they_were)));
+        let (lefts, rights) = (self.node(&join.left), self.node(&join.right));
+        let unknown = pick(lefts, &left_codec, Shape::of(&whole), &join.left_key, Nulls::Only);
+        let nulls = pick(rights.clone(), &right_codec, Shape::of(&[]), &join.right_key, Nulls::Only);
+        let any = pick(rights, &right_codec, Shape::of(&[]), &[], Nulls::Kept);
+        let parts: Vec<_> = [(alone, nulls), (unknown, any)]
+            .map(|(rows, against)| {
+                let rows = self.arrange_rows(rows, &join.left.schema, whole.clone(), 0);
+                let against = self.arrange_rows(against, &Schema::empty(), Vec::new(), 0);
+                semi(rows, against, None, Some(Shape::of(columns)))
+            })
+            .into();
+        self.scope.concatenate(parts)
     }
 
     /// The rows of a node by these columns, which then lead.
     fn arrange(&mut self, node: &Node, key: &[usize], nulls: Nulls) -> Arranged<'scope> {
-        let name = match &node.op {
-            Op::Table { table, columns } => Some(format!("table {table} {columns:?} by {key:?} {nulls:?}")),
-            Op::Model { model, columns } => Some(format!("model {model} {columns:?} by {key:?} {nulls:?}")),
-            _ => None,
-        };
-        if let Some(arranged) = name.as_ref().and_then(|name| self.arranged.get(name)) {
+        let name = (self.identity(node), key.to_vec(), nulls);
+        if let Some(arranged) = self.arranged.get(&name) {
             return arranged.clone();
         }
         let rows = self.node(node);
-        let order = key_first(node.schema.fields().len(), key);
-        let rows = pick(rows, &Codec::new(node.schema.clone()), &order, key.len(), nulls);
-        let schema = node.schema.project(&order).expect("an order of its own columns");
-        let arranged = arrange(rows, Codec::new(Arc::new(schema)), key.len(), self.spine());
-        if let Some(name) = name {
-            self.arranged.insert(name, arranged.clone());
-        }
+        let mut order = key.to_vec();
+        order.extend((0..node.width()).filter(|column| !key.contains(column)));
+        let rows = pick(rows, &Codec::new(node.schema.clone()), Shape::of(&order), key, nulls);
+        let arranged = self.arrange_rows(rows, &node.schema, order, key.len());
+        self.arranged.insert(name, arranged.clone());
         arranged
+    }
+
+    /// Rows of these columns of a schema, by the first `key` of them.
+    fn arrange_rows(
+        &self,
+        rows: RowStream<'scope>,
+        schema: &Schema,
+        order: Vec<usize>,
+        key: usize,
+    ) -> Arranged<'scope> {
+        let schema = schema.project(&order).expect("an order of its own columns");
+        arrange(rows, Codec::new(Arc::new(schema)), order.into(), key, self.spine())
     }
 
     fn spine(&self) -> Rc<RefCell<Spine>> {
@@ -166,17 +293,11 @@ impl<'scope> Build<'scope> {
     }
 }
 
-/// All columns, those of the key first.
-fn key_first(width: usize, key: &[usize]) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::with_capacity(width);
-    for column in key.iter().copied().chain(0..width) {
-        if !order.contains(&column) {
-            order.push(column);
-        }
-    }
-    order
+/// The first `width` columns, in order.
+fn all(width: usize) -> Vec<usize> {
+    (0..width).collect()
 }
 
 fn picked<'scope>((rows, codec): &(RowStream<'scope>, Codec), columns: &[usize]) -> RowStream<'scope> {
-    pick(rows.clone(), codec, columns, 0, Nulls::Kept)
+    pick(rows.clone(), codec, Shape::of(columns), &[], Nulls::Kept)
 }
