@@ -1,15 +1,16 @@
 //! [`Node`]s → one dataflow, a line for each node.
 
+mod join;
+
 use super::arrange::{Arranged, Nulls, arrange, pick};
 use super::distinct::distinct;
 use super::map::map;
 use super::reduce::reduce;
-use super::semi::semi;
-use super::shape::{Cell, Shape};
+use super::shape::Shape;
 use super::stream::{RowStream, Time, WholeRows};
-use super::{Faults, Output, join};
-use crate::plan::{Compiled, Join, JoinKind, Node, Op};
-use crate::row::{Codec, Datum, Row, Rows, Table};
+use super::{Faults, Output};
+use crate::plan::{Compiled, Node, Op};
+use crate::row::{Codec, Row, Rows, Table};
 use crate::state::{Bodies, Spine};
 use arrow::datatypes::Schema;
 use std::cell::RefCell;
@@ -115,7 +116,8 @@ impl<'scope> Build<'scope> {
             Op::Model { model, columns } => picked(&self.models[*model], columns),
             Op::Constant { rows } => self.constant(rows),
             Op::Map { input, program } => match (&input.op, program.columns()) {
-                (Op::Join(join), Some(columns)) => self.join(join, &columns),
+                // What may fail is built once, whichever columns of it are asked for.
+                (Op::Join(join), Some(columns)) if join.residual.is_none() => self.join(join, &columns),
                 _ => {
                     let rows = self.node(input);
                     map(rows, Codec::new(input.schema.clone()), program, self.faults.clone())
@@ -140,116 +142,6 @@ impl<'scope> Build<'scope> {
     fn identity(&self, node: &Node) -> Identity {
         let number = |number: usize| number.to_string();
         (node.fingerprint(&number, &number), node.may_fail().then_some(self.model))
-    }
-
-    /// A join of which only these columns are asked for: pairs that meet, then what rows of one side give by
-    /// whether they meet any of the other. Without a residual, keys meet. With one, rows meet that are in a pair
-    /// which it lets through: they are arranged as a whole, and NULLs are equal.
-    fn join(&mut self, join: &Join, columns: &[usize]) -> RowStream<'scope> {
-        let nulls = if join.nulls_equal { Nulls::Kept } else { Nulls::Dropped };
-        let left = self.arrange(&join.left, &join.left_key, nulls);
-        let right = self.arrange(&join.right, &join.right_key, nulls);
-        if join.kind == JoinKind::NotIn {
-            return self.not_in(join, left, right, columns);
-        }
-        let width = join.left.width();
-        let both = all(width + join.right.width());
-        let pairs = |left: &Arranged<'scope>, right: &Arranged<'scope>, columns: &[usize]| {
-            let cell = |column: &usize| match column.checked_sub(width) {
-                None => Cell::Left(left.place(*column)),
-                Some(column) => Cell::Right(right.place(column)),
-            };
-            join::join(left.clone(), right.clone(), Shape::new(columns.iter().map(cell)))
-        };
-        let met = join.residual.as_ref().map(|residual| {
-            let codec = Codec::new(residual.output().clone());
-            (map(pairs(&left, &right, &both), codec.clone(), residual, self.faults.clone()), codec)
-        });
-
-        let mut parts = Vec::new();
-        if join.kind.pairs() {
-            parts.push(match &met {
-                None => pairs(&left, &right, columns),
-                Some((met, codec)) => pick(met.clone(), codec, Shape::of(columns), &[], Nulls::Kept),
-            });
-        }
-        let of_left = |is_met: bool| {
-            let cell = |column: &usize| match *column {
-                column if column < width => Cell::Left(column),
-                _ if join.kind == JoinKind::Mark => Cell::Constant(Datum::Bool(is_met)),
-                _ => Cell::Constant(Datum::Null),
-            };
-            Some(columns.iter().map(cell).collect::<Vec<_>>())
-        };
-        let of_right = |column: &usize| column.checked_sub(width).map_or(Cell::Constant(Datum::Null), Cell::Left);
-        let (if_met, if_alone) = match join.kind {
-            JoinKind::Inner | JoinKind::NotIn => (None, None),
-            JoinKind::Semi => (of_left(true), None),
-            JoinKind::Left | JoinKind::Full | JoinKind::Anti => (None, of_left(false)),
-            JoinKind::Mark => (of_left(true), of_left(false)),
-        };
-        let right_if_alone = (join.kind == JoinKind::Full).then(|| columns.iter().map(of_right).collect());
-        let sides = [
-            (&join.left, &join.left_key, (&left, &right), all(width), if_met, if_alone),
-            (&join.right, &join.right_key, (&right, &left), both[width..].to_vec(), None, right_if_alone),
-        ];
-        for (node, key, (this, other), place, if_met, if_alone) in sides {
-            if if_met.is_none() && if_alone.is_none() {
-                continue;
-            }
-            let (this, other) = match &met {
-                None => (this.clone(), other.clone()),
-                Some((met, codec)) => {
-                    let met = pick(met.clone(), codec, Shape::of(&place), &[], Nulls::Kept);
-                    let columns = all(node.width());
-                    (
-                        self.arrange(node, &columns, Nulls::Kept),
-                        self.arrange_rows(met, &node.schema, columns, node.width()),
-                    )
-                }
-            };
-            // Rows that are not arranged since their key holds a NULL meet none.
-            if let Some(cells) = if_alone.as_ref().filter(|_| met.is_none() && nulls == Nulls::Dropped) {
-                let codec = Codec::new(node.schema.clone());
-                parts.push(pick(self.node(node), &codec, Shape::new(cells.iter().cloned()), key, Nulls::Only));
-            }
-            let shape = |cells: Vec<Cell>| {
-                Shape::new(cells.into_iter().map(|cell| match cell {
-                    Cell::Left(column) => Cell::Left(this.place(column)),
-                    cell => cell,
-                }))
-            };
-            let (if_met, if_alone) = (if_met.map(shape), if_alone.map(shape));
-            parts.push(semi(this, other, if_met, if_alone));
-        }
-        self.scope.concatenate(parts)
-    }
-
-    /// Rows that meet none and have no NULL, as long as there is no NULL on the right; and rows with a NULL, as
-    /// long as there is nothing on the right.
-    fn not_in(
-        &mut self,
-        join: &Join,
-        left: Arranged<'scope>,
-        right: Arranged<'scope>,
-        columns: &[usize],
-    ) -> RowStream<'scope> {
-        let whole = all(join.left.width());
-        let (left_codec, right_codec) = (Codec::new(join.left.schema.clone()), Codec::new(join.right.schema.clone()));
-        let as_they_were: Vec<usize> = whole.iter().map(|column| left.place(*column)).collect();
-        let alone = semi(left, right, None, Some(Shape::of(&as_they_were)));
-        let (lefts, rights) = (self.node(&join.left), self.node(&join.right));
-        let unknown = pick(lefts, &left_codec, Shape::of(&whole), &join.left_key, Nulls::Only);
-        let nulls = pick(rights.clone(), &right_codec, Shape::of(&[]), &join.right_key, Nulls::Only);
-        let any = pick(rights, &right_codec, Shape::of(&[]), &[], Nulls::Kept);
-        let parts: Vec<_> = [(alone, nulls), (unknown, any)]
-            .map(|(rows, against)| {
-                let rows = self.arrange_rows(rows, &join.left.schema, whole.clone(), 0);
-                let against = self.arrange_rows(against, &Schema::empty(), Vec::new(), 0);
-                semi(rows, against, None, Some(Shape::of(columns)))
-            })
-            .into();
-        self.scope.concatenate(parts)
     }
 
     /// The rows of a node by these columns, which then lead.
