@@ -1,6 +1,6 @@
 //! A plan as people read it: one line for each node, inputs below, and how each is kept up to date.
 
-use super::{Aggregate, Node, Op};
+use super::{Aggregate, JoinKind, Node, Op};
 use crate::row::Direction;
 use std::fmt::Write;
 use std::ops::Range;
@@ -28,11 +28,15 @@ fn write_node(
         Op::Model { model: number, .. } => format!("model {}: from its changes", model(*number)),
         Op::Constant { rows } => format!("constant: {} rows", rows.len()),
         Op::Map { program, .. } => format!("map {program}: row by row, no state"),
-        Op::Join { left, right, left_key, right_key } => format!(
-            "join on ({}) = ({}): incremental, both sides arranged by key",
-            names(left_key, left),
-            names(right_key, right)
-        ),
+        Op::Join(join) => {
+            let on = format!("on ({}) = ({})", names(&join.left_key, &join.left), names(&join.right_key, &join.right));
+            let (residual, whole) = match &join.residual {
+                None => (String::new(), ""),
+                Some(residual) if join.kind == JoinKind::Inner => (format!(" and {residual}"), ""),
+                Some(residual) => (format!(" and {residual}"), " and by whole row"),
+            };
+            format!("{} {on}{residual}: incremental, both sides arranged by key{whole}", join.kind.name())
+        }
         Op::Reduce { aggregates, key, .. } if aggregates.is_empty() => {
             format!("distinct on {key} columns: incremental, a count for each row")
         }
@@ -73,6 +77,20 @@ fn ordered(node: &Node, column: usize, direction: Direction) -> String {
         _ => "",
     };
     format!("{name}{descends}{nulls}")
+}
+
+impl JoinKind {
+    fn name(self) -> &'static str {
+        match self {
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Full => "full join",
+            JoinKind::Semi => "semi join",
+            JoinKind::Anti => "anti join",
+            JoinKind::Mark => "mark join",
+            JoinKind::NotIn => "not in",
+        }
+    }
 }
 
 impl Aggregate {

@@ -25,20 +25,28 @@ const CASES: &[(&str, &str)] = &[
     ("nothing", "-- to be written\n"),
     ("two columns of one name", "select id, status as id\nfrom {{ source('shop', 'orders') }}\n"),
     (
-        "a left join",
-        "select o.id, c.name\nfrom {{ source('shop', 'orders') }} as o\nleft join {{ source('shop', 'customers') }} as c\n    on o.customer_id = c.id\n",
+        "an except that counts copies",
+        "select id from {{ source('shop', 'orders') }}\nexcept all\nselect id from {{ source('shop', 'customers') }}\n",
     ),
     (
-        "a full join",
-        "select o.id, c.name from {{ source('shop', 'orders') }} as o full outer join {{ source('shop', 'customers') }} as c on o.customer_id = c.id\n",
+        "a not in that depends on the row",
+        "select id\nfrom {{ source('shop', 'orders') }} as o\nwhere customer_id not in (select c.id from {{ source('shop', 'customers') }} as c where c.name = o.status)\n",
     ),
     (
-        "an in with a select",
-        "select id\nfrom {{ source('shop', 'orders') }}\nwhere customer_id in (select id from {{ source('shop', 'customers') }})\n",
+        "a not in within an or",
+        "select id\nfrom {{ source('shop', 'orders') }}\nwhere id > 5 or customer_id not in (select id from {{ source('shop', 'customers') }})\n",
+    ),
+    (
+        "a lateral subquery",
+        "select o.id, n.buyers\nfrom {{ source('shop', 'orders') }} as o\ncross join lateral (select count(*) as buyers from {{ source('shop', 'customers') }} as c where c.id = o.customer_id) as n\n",
+    ),
+    (
+        "a select of many rows in an expression",
+        "select id, (select name from {{ source('shop', 'customers') }}) as name\nfrom {{ source('shop', 'orders') }}\n",
     ),
     (
         "a select in an expression",
-        "select id, (select max(id) from {{ source('shop', 'customers') }}) as most\nfrom {{ source('shop', 'orders') }}\n",
+        "select id, customer_id in (select id from {{ source('shop', 'customers') }}) as known\nfrom {{ source('shop', 'orders') }}\n",
     ),
     (
         "a window",
