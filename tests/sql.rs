@@ -217,7 +217,8 @@ fn run(seed: u64, workers: usize) {
         let wrong = wrong.join("\n\n");
         assert!(wrong.is_empty(), "at Moment {moment}, {workers} workers, SEED={seed}:\n{wrong}");
     }
-    let idle = queries.iter().zip(&lively).filter(|(_, lively)| !**lively).map(|((name, _), _)| name);
+    let idle = queries.iter().zip(&lively).filter(|((name, _), lively)| !**lively && !name.ends_with("nothing"));
+    let idle = idle.map(|((name, _), _)| name);
     assert_eq!(idle.collect::<Vec<_>>(), Vec::<&String>::new(), "queries that never give a row show nothing");
 }
 
@@ -268,7 +269,7 @@ fn what_no_table_can_hold_is_refused_by_name() {
         ),
         (
             "select cast(sum(cast(d as numeric(60, 20))) as numeric(38, 2)) as s from t",
-            "`sum` of Decimal256(60, 20) is not maintained yet",
+            "aggregate `sum` is not maintained yet",
         ),
     ] {
         let refusal = planner.compile(relation("m"), sql).expect_err(sql);
