@@ -331,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_shown_with_their_names() {
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("pairs", list_of(struct_of([("x", DataType::Int32), ("y", DataType::Utf8)])), true),
+        ]);
+        let pair = |x, y: &str| Datum::Struct(vec![x, Datum::Text(y.into())]);
+        let row = row(&[Datum::Int32(7), list([pair(Datum::Int32(1), "a"), Datum::Null, pair(Datum::Null, "")])]);
+        let codec = Codec::new(Arc::new(schema));
+        assert_eq!(codec.show(&row), r#"id=7 pairs=[(1, "a"), NULL, (NULL, "")]"#);
+        assert_eq!(codec.show_prefix(row.bytes(), 1), "id=7");
+    }
+
+    #[test]
     fn null_equals_null_in_grouping_and_is_known_to_joins() {
         assert_eq!(one(Datum::Null), rows_of(Int32Array::from(vec![None]))[0]);
         for value in [Datum::Text("".into()), Datum::Bytes(vec![]), Datum::Int32(0), list([]), list([Datum::Null])] {
@@ -450,6 +463,19 @@ mod tests {
         ]);
         let texts = |texts: &[&str]| Datum::List(texts.iter().map(|t| Datum::Text((*t).into())).collect());
         ascending([texts(&["", "b"]), texts(&["\0"]), texts(&["a"]), texts(&["a", ""]), texts(&["a\0"])]);
+    }
+
+    #[test]
+    fn lists_nest_as_deep_as_types_do() {
+        let (mut data_type, mut datum) = (DataType::Int32, Datum::Int32(7));
+        for _ in 0..100 {
+            (data_type, datum) = (list_of(data_type), list([datum, Datum::Null]));
+        }
+        let codec = Codec::new(Arc::new(Schema::new(vec![Field::new("deep", data_type, true)])));
+        let rows = [row(&[datum.clone()]), one(Datum::Null)];
+        assert_eq!(codec.encode(&codec.decode(&rows)), rows);
+        assert_eq!(codec.datums(&rows[0]), [datum]);
+        assert_eq!(codec.prefix(rows[0].bytes(), 1), rows[0].bytes().len());
     }
 
     #[test]
