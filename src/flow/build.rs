@@ -5,6 +5,7 @@ use super::distinct::distinct;
 use super::join::{Shape, join};
 use super::map::map;
 use super::reduce::reduce;
+use super::regroup::regroup;
 use super::stream::{RowStream, Time, WholeRows};
 use super::top::top;
 use super::{Faults, Output};
@@ -118,11 +119,14 @@ impl<'scope> Build<'scope> {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
                 let rows = top(rows, sorted.clone(), places.clone(), *numbered);
                 // As the input has them, and the number behind them.
-                let own = (0..columns.len()).map(|c| columns.iter().position(|at| *at == c));
-                let own = own.map(|place| place.expect("every column is arranged"));
-                let all: Vec<usize> = own.chain(numbered.then_some(columns.len())).collect();
+                let all: Vec<usize> =
+                    places_of(&columns).into_iter().chain(numbered.then_some(columns.len())).collect();
                 let schema = node.schema.project(&key_first(all.len(), &columns)).expect("an order of its own columns");
                 pick(rows, &Codec::new(Arc::new(schema)), &all, 0, Nulls::Kept)
+            }
+            Op::Regroup { input, key, order, work } => {
+                let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
+                regroup(rows, sorted, work, places_of(&columns), self.faults.clone())
             }
             Op::Beside { input, parts, key } => {
                 let rows = self.node(input);
@@ -240,6 +244,12 @@ fn key_first(width: usize, key: &[usize]) -> Vec<usize> {
         }
     }
     order
+}
+
+/// Where each column stands in an order of all columns.
+fn places_of(order: &[usize]) -> Vec<usize> {
+    let place = |column| order.iter().position(|at| *at == column).expect("every column is arranged");
+    (0..order.len()).map(place).collect()
 }
 
 fn picked<'scope>((rows, codec): &(RowStream<'scope>, Codec), columns: &[usize]) -> RowStream<'scope> {

@@ -6,7 +6,7 @@
 //!            ▼                        ▼                              │
 //!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
 //!
-//!   rows ──► arrange ──steps──► join, top, … ──► rows ──► reduce ──► rows
+//!   rows ──► arrange ──steps──► join, regroup, … ──► rows ──► reduce ──► rows
 //!              │ spine                                         │ spine
 //! ```
 //!
@@ -28,6 +28,7 @@ mod distinct;
 mod join;
 mod map;
 mod reduce;
+mod regroup;
 mod stream;
 mod top;
 mod worker;

@@ -171,7 +171,8 @@ impl Node {
     pub fn inputs(&self) -> Vec<&Node> {
         match &self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
@@ -181,7 +182,8 @@ impl Node {
     fn inputs_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),

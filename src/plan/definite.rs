@@ -113,6 +113,10 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
             call.params.distinct = false;
             call.func = first_value_udaf();
         }
+        // Distinct values would come in the order of their hashes.
+        "string_agg" | "array_agg" if call.params.distinct && call.params.order_by.is_empty() => {
+            call.params.order_by = vec![SortExpr::new(call.params.args[0].clone(), true, false)];
+        }
         name if is_float && let Some(function) = exact(name) => {
             call.params.args = vec![cast(call.params.args.swap_remove(0), DataType::Float64)];
             call.func = function;
