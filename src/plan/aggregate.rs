@@ -10,6 +10,7 @@
 //! With one kind only there is nothing beside it. A FILTER makes NULLs of what it drops: so every part has every
 //! group. With no key a part has its one row even where there are no rows.
 
+use super::definite::total;
 use super::lower::{Lowered, Lowering, nullable};
 use super::refusal::Refusal;
 use super::regroup::{Regroup, Work};
@@ -51,8 +52,11 @@ enum Part {
         order: Vec<SortExpr>,
         calls: Vec<(usize, Expr)>,
     },
-    /// Of whole groups.
-    Whole(Vec<usize>),
+    /// Of whole groups, in an order.
+    Whole {
+        order: Vec<SortExpr>,
+        calls: Vec<usize>,
+    },
 }
 
 impl Lowering<'_> {
@@ -155,10 +159,17 @@ impl Lowering<'_> {
                 let hint = "use `median` or `percentile_cont`, which are exact";
                 return Err(Refusal::new(reason, hint).at_words(self.sql, &[name, "("]));
             }
-            _ => match parts.iter_mut().find(|part| matches!(part, Part::Whole(_))) {
-                Some(Part::Whole(calls)) => calls.push(number),
-                _ => parts.push(Part::Whole(vec![number])),
-            },
+            _ => {
+                let order = match call.order.is_empty() {
+                    true => order_beneath(&group.input),
+                    false => total(call.order.clone(), group.input.schema()),
+                };
+                let same = |part: &&mut Part| matches!(part, Part::Whole { order: o, .. } if *o == order);
+                match parts.iter_mut().find(same) {
+                    Some(Part::Whole { calls, .. }) => calls.push(number),
+                    _ => parts.push(Part::Whole { order, calls: vec![number] }),
+                }
+            }
         }
         Ok(())
     }
@@ -218,9 +229,9 @@ impl Lowering<'_> {
             Part::Front { flag, order, calls } => {
                 self.front(input, bound, &group.group_expr, flag.as_ref(), order, calls, schema)
             }
-            Part::Whole(numbers) => {
-                let own: Vec<&Expr> = numbers.iter().map(|number| &group.aggr_expr[*number]).collect();
-                self.whole(input, group, &own, schema)
+            Part::Whole { order, calls } => {
+                let own: Vec<&Expr> = calls.iter().map(|number| &group.aggr_expr[*number]).collect();
+                self.whole(input, group, order, &own, schema)
             }
         }
     }
@@ -268,11 +279,18 @@ impl Lowering<'_> {
     }
 
     /// Aggregates of whole groups, whose arguments become columns.
-    fn whole(&self, input: Node, group: &df::Aggregate, calls: &[&Expr], schema: SchemaRef) -> Lowered<Node> {
+    fn whole(
+        &self,
+        input: Node,
+        group: &df::Aggregate,
+        order: &[SortExpr],
+        calls: &[&Expr],
+        schema: SchemaRef,
+    ) -> Lowered<Node> {
         let failed = |e| self.of_datafusion(&e);
+        let text = calls.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(", ");
         let bound = group.input.schema();
         let key = group.group_expr.len();
-        let order = order_beneath(&group.input);
         let mut outputs = group.group_expr.clone();
         let mut column = |e: &Expr| {
             let place = outputs[key..].iter().position(|output| output == e).map(|place| key + place);
@@ -317,13 +335,12 @@ impl Lowering<'_> {
         let created = created.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let (calls, filters) = created.into_iter().map(|(call, filter, _)| (call, filter)).unzip();
         let in_order = (0..key).map(|c| SortExpr::new(df::ident(column_name(c)), true, false));
-        let in_order = in_order.chain(by.iter().zip(&order).map(|(c, by)| by.with_expr(df::ident(column_name(*c)))));
+        let in_order = in_order.chain(by.iter().zip(order).map(|(c, by)| by.with_expr(df::ident(column_name(*c)))));
         let sorted = create_physical_sort_exprs(&in_order.collect::<Vec<_>>(), &columns, &props).map_err(failed)?;
-        let text = group.aggr_expr.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(", ");
         let work = Work::Aggregates { key, calls, filters };
         let work = Regroup::new(physical, sorted, work, schema.clone(), text).map_err(failed)?;
         let key: Vec<usize> = (0..key).collect();
-        let order = least_order(outputs.len(), &key, by_of(&by, &order));
+        let order = least_order(outputs.len(), &key, by_of(&by, order));
         Ok(Node { op: Op::Regroup { input: Box::new(input), key, order, work }, schema })
     }
 
@@ -377,7 +394,7 @@ fn column_name(place: usize) -> String {
 impl Part {
     fn calls(&self) -> Vec<usize> {
         match self {
-            Part::Sums(calls) | Part::Distinct { calls, .. } | Part::Whole(calls) => calls.clone(),
+            Part::Sums(calls) | Part::Distinct { calls, .. } | Part::Whole { calls, .. } => calls.clone(),
             Part::Front { calls, .. } => calls.iter().map(|(number, _)| *number).collect(),
         }
     }
