@@ -277,3 +277,37 @@ fn what_no_table_can_hold_is_refused_by_name() {
         assert_eq!(refusal.line, 1, "{sql}");
     }
 }
+
+#[test]
+fn a_group_that_cannot_be_computed_is_a_fault_until_it_can() {
+    let table = table("t");
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table.clone());
+    let sql = "select *, sum(100 / a) over (partition by c order by id) as n from t";
+    planner.compile(relation("q"), sql).expect("it is maintained");
+    let (_, models) = planner.finish();
+    let flow =
+        Flow::start(&models, std::slice::from_ref(&table), 2, &Bodies::resident_only(), None).expect("it starts");
+    let row = |id: i64, a: i32, c: &str| {
+        let mut writer = RowWriter::default();
+        let nothing = [Datum::Null, Datum::Null];
+        [Datum::Int64(id), Datum::Int32(a), Datum::Text(c.into())].iter().chain(&nothing).for_each(|d| writer.push(d));
+        writer.finish()
+    };
+    let codec = Codec::new(models[0].schema().clone());
+    let step = |moment: u64, deltas: &[Delta]| {
+        flow.feed(Moment(moment), 0, deltas.iter().cloned().collect());
+        let mut output = flow.close(Moment(moment)).expect("it closes");
+        let rows = output.models[0].iter().map(|(row, diff)| format!("{diff} {}", codec.show(row))).collect::<Vec<_>>();
+        let faults = output.faults.swap_remove(0).into_iter();
+        (rows, faults.map(|(fault, diff)| format!("{diff} {} {}", fault.sample, fault.message)).collect::<Vec<_>>())
+    };
+    let fault = |diff: i64| vec![format!("{diff} c=\"y\" Divide by zero")];
+    let (rows, faults) = step(1, &[(row(1, 2, "x"), 1), (row(2, 0, "y"), 1), (row(3, 5, "y"), 1)]);
+    assert_eq!(rows, ["1 id=1 a=2 c=\"x\" d=NULL s=NULL n=50"]);
+    assert_eq!(faults, fault(1));
+    assert_eq!(step(2, &[(row(4, 1, "x"), 1)]).1, Vec::<String>::new());
+    let (rows, faults) = step(3, &[(row(2, 0, "y"), -1)]);
+    assert_eq!(rows, ["1 id=3 a=5 c=\"y\" d=NULL s=NULL n=20"]);
+    assert_eq!(faults, fault(-1));
+}

@@ -7,6 +7,7 @@ use super::distinct::distinct;
 use super::join::join;
 use super::map::map;
 use super::reduce::reduce;
+use super::regroup::regroup;
 use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows, owner};
 use super::top::top;
@@ -178,11 +179,14 @@ impl<'scope> Build<'scope> {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
                 let rows = top(rows, sorted.clone(), places.clone(), *numbered);
                 // As the input has them, and the number behind them.
-                let own = (0..columns.len()).map(|c| columns.iter().position(|at| *at == c));
-                let own = own.map(|place| place.expect("every column is arranged"));
-                let all: Vec<usize> = own.chain(numbered.then_some(columns.len())).collect();
+                let all: Vec<usize> =
+                    places_of(&columns).into_iter().chain(numbered.then_some(columns.len())).collect();
                 let schema = node.schema.project(&key_first(all.len(), &columns)).expect("an order of its own columns");
                 pick(rows, &Codec::new(Arc::new(schema)), Shape::of(&all), &[], Nulls::Kept)
+            }
+            Op::Regroup { input, key, order, work } => {
+                let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
+                regroup(rows, sorted, work, places_of(&columns), self.faults.clone())
             }
             Op::Beside { input, parts, key } => {
                 let (rows, (fingerprint, _)) = (self.node(input), self.identity(input));
@@ -307,6 +311,12 @@ fn key_first(width: usize, key: &[usize]) -> Vec<usize> {
 /// The first `width` columns, in order.
 fn all(width: usize) -> Vec<usize> {
     (0..width).collect()
+}
+
+/// Where each column stands in an order of all columns.
+fn places_of(order: &[usize]) -> Vec<usize> {
+    let place = |column| order.iter().position(|at| *at == column).expect("every column is arranged");
+    (0..order.len()).map(place).collect()
 }
 
 fn picked<'scope>((rows, codec): &(RowStream<'scope>, Codec), columns: &[usize]) -> RowStream<'scope> {

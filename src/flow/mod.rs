@@ -32,6 +32,7 @@ mod distinct;
 mod join;
 mod map;
 mod reduce;
+mod regroup;
 mod semi;
 mod shape;
 mod stream;

@@ -196,6 +196,7 @@ impl Node {
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
             Op::Top { .. } | Op::Beside { .. } => false,
+            Op::Regroup { .. } => true,
             // Of its input nothing is known here.
             Op::Given => true,
         };
@@ -205,7 +206,8 @@ impl Node {
     pub fn inputs(&self) -> Vec<&Node> {
         match &self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
@@ -215,7 +217,8 @@ impl Node {
     fn inputs_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),

@@ -55,6 +55,10 @@ fn write_node(
             };
             format!("top {rows} {by} by {}: incremental, reads the front of a changed group", order.join(", "))
         }
+        Op::Regroup { input, key, work, .. } => match key.is_empty() {
+            true => format!("{work}: one group, every change computes all rows again"),
+            false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),
+        },
         Op::Beside { parts, key, .. } => {
             let group = names(&(0..*key).collect::<Vec<_>>(), node);
             format!("{} parts side by side by ({group}): incremental, each arranged by key", parts.len())

@@ -80,6 +80,7 @@ impl Lowering<'_> {
                 None => self.lower(&sort.input),
             },
             LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = if empty.produce_one_row { vec![Row::empty()] } else { Vec::new() };
                 Ok(Node { op: Op::Constant { rows }, schema: self.row_schema(empty.schema.as_ref())? })
@@ -195,10 +196,6 @@ impl Lowering<'_> {
 
     fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
         match plan {
-            LogicalPlan::Window(_) => {
-                Refusal::new("window functions are not maintained yet", "leave the model out with --exclude")
-                    .at_words(self.sql, &["over"])
-            }
             LogicalPlan::RecursiveQuery(_) => {
                 Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["recursive"])
@@ -248,7 +245,7 @@ fn contains_subquery(e: &Expr) -> bool {
     e.exists(subquery).unwrap_or(false)
 }
 
-fn nullable(schema: &Schema) -> SchemaRef {
+pub(super) fn nullable(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -28,14 +28,17 @@ mod lower;
 mod program;
 pub mod recompute;
 mod refusal;
+mod regroup;
 mod session;
 mod top;
 mod unsound;
+mod window;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
 pub use program::Program;
 pub use refusal::Refusal;
+pub use regroup::Regroup;
 
 use crate::row::{Direction, Row};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -100,6 +103,14 @@ pub enum Op {
         order: Vec<(usize, Direction)>,
         places: Range<u64>,
         numbered: bool,
+    },
+    /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
+    /// forget. A group that cannot be computed becomes an error.
+    Regroup {
+        input: Box<Node>,
+        key: Vec<usize>,
+        order: Vec<(usize, Direction)>,
+        work: Regroup,
     },
     /// What several parts make of one input, side by side: the first `key` columns, which all parts have and of
     /// which each has every value once, then the other columns of each part.

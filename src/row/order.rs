@@ -132,7 +132,7 @@ mod tests {
         let place = |number: usize, count: usize, direction: Direction| match (number + 1 == count, direction) {
             (true, Direction { nulls_first: true, .. }) => -1,
             (true, _) => count as i64,
-            (false, Direction { descending: true, .. }) => (count - number) as i64,
+            (false, Direction { descending: true, .. }) => (count - 1 - number) as i64,
             (false, _) => number as i64,
         };
         for first in &directions {
