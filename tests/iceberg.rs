@@ -191,6 +191,9 @@ fn nested_columns_keep_their_ids_and_are_uuids_within_too() {
         sandbox.reopen(None).expect("opens again");
         sandbox.check();
     }
+    let request = json!({ "do": "duckdb", "location": sandbox.location(0), "kinds": ["long", "nested"] });
+    let pair = r#"[null,["07070707-0707-0707-0707-070707070707",null]]"#;
+    assert_eq!(readers.ask(request).expect("duckdb"), json!([format!("1|{pair}"), "2|-"]));
     let columns = [("id", DataType::Int64), ("pair", struct_of([("a", DataType::Utf8), ("c", uuids())]))];
     sandbox.targets[0] = target("events", &columns);
     sandbox.reopen(None).expect("opens again");

@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import sysconfig
+import uuid
 
 import duckdb
 import pyarrow as pa
@@ -37,6 +38,8 @@ def uuid_hex(value):
 def nested(value):
     if isinstance(value, dict):
         value = list(value.values())
+    if isinstance(value, uuid.UUID):
+        value = str(value)
     return [nested(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
