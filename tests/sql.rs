@@ -64,7 +64,7 @@ impl Dice {
     }
 
     fn or_null(&mut self, datum: Datum) -> Datum {
-        if self.below(8) == 0 { Datum::Null } else { datum }
+        if self.below(5) == 0 { Datum::Null } else { datum }
     }
 
     fn row(&mut self, id: u64) -> Row {

@@ -109,3 +109,49 @@ impl Aggregate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Planner, Relation, explain};
+    use crate::row::{Table, TableName};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    fn explained(sql: &str) -> String {
+        let relation = |name: &str| Relation { database: "db".into(), schema: "public".into(), name: name.into() };
+        let mut planner = Planner::new("db", "public");
+        for name in ["t", "u"] {
+            let fields = ["id", "a", "d"].map(|name| Field::new(name, DataType::Int64, true)).to_vec();
+            let schema = Arc::new(Schema::new(fields));
+            planner.add_table(relation(name), Table { name: TableName::new("public", name), schema, key: vec![0] });
+        }
+        let number = planner.compile(relation("m"), sql).unwrap_or_else(|refusal| panic!("{}", refusal.reason));
+        explain(&planner.model(number).node, &|table| ["t", "u"][table].to_string(), &|_| String::new())
+    }
+
+    #[test]
+    fn a_join_is_one_line_whatever_it_takes() {
+        let left = "\
+map t.id, u.d: row by row, no state
+  left join on (a) = (id) and t.d > u.d: incremental, both sides arranged by key and by whole row
+    source t: from its base arrangement
+    source u: from its base arrangement
+";
+        assert_eq!(explained("select t.id, u.d from t left join u on t.a = u.id and t.d > u.d"), left);
+        let not_in = "\
+map id: row by row, no state
+  not in on (a) = (id): incremental, both sides arranged by key
+    source t: from its base arrangement
+    source u: from its base arrangement
+";
+        assert_eq!(explained("select id from t where a not in (select id from u)"), not_in);
+        let except = "\
+anti join on (a) = (id): incremental, both sides arranged by key
+  distinct on 1 columns: incremental, a count for each row
+    map t.a: row by row, no state
+      source t: from its base arrangement
+  source u: from its base arrangement
+";
+        assert_eq!(explained("select a from t except select id from u"), except);
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::refusal::Refusal;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::{JoinConstraint, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
@@ -11,7 +11,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [many_rows, copies, unknown_in, lateral];
+        let rules = [many_rows, copies, unknown_in, lateral, using];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -75,6 +75,16 @@ fn lateral(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
     matches!(query, LogicalPlan::Subquery(_)).then(refusal)
 }
 
+/// A column named by `using` is that of the left side, also where only the right side has a row.
+fn using(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
+    let LogicalPlan::Join(join) = node else { return None };
+    let lost = matches!(join.join_type, JoinType::Right | JoinType::Full);
+    let hint = "write `on x.a = y.a`, and `coalesce(x.a, y.a) as a` where the column is selected";
+    let refusal = Refusal::new("`using` and `natural` are maintained only for inner and left joins", hint);
+    (lost && join.join_constraint == JoinConstraint::Using)
+        .then(|| refusal.at_words(sql, &["using"]).at_words(sql, &["natural"]))
+}
+
 fn unknown(e: &Expr) -> bool {
     match e {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
@@ -136,6 +146,15 @@ mod tests {
                 "select t.id from t, lateral (select count(*) as n from u where u.a = t.a)",
                 "a `lateral` subquery is not maintained yet",
             ),
+            (
+                "select a from t full join u using (a)",
+                "`using` and `natural` are maintained only for inner and left joins",
+            ),
+            (
+                "select a from t natural right join u",
+                "`using` and `natural` are maintained only for inner and left joins",
+            ),
+            ("select a from t left join u using (a)", "maintained"),
             ("select id, a in (select a from u) as x from t", "a subquery within an expression is not maintained yet"),
         ] {
             assert_eq!(reason(sql), expected, "{sql}");

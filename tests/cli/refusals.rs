@@ -41,6 +41,10 @@ const CASES: &[(&str, &str)] = &[
         "select o.id, n.buyers\nfrom {{ source('shop', 'orders') }} as o\ncross join lateral (select count(*) as buyers from {{ source('shop', 'customers') }} as c where c.id = o.customer_id) as n\n",
     ),
     (
+        "using in a full join",
+        "select id, o.status, c.name\nfrom {{ source('shop', 'orders') }} as o\nfull join {{ source('shop', 'customers') }} as c using (id)\n",
+    ),
+    (
         "a select of many rows in an expression",
         "select id, (select name from {{ source('shop', 'customers') }}) as name\nfrom {{ source('shop', 'orders') }}\n",
     ),
