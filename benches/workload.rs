@@ -225,13 +225,21 @@ impl Table {
     }
 
     pub fn create_table(self) -> String {
+        format!(
+            "create table {} ({}, primary key ({}))",
+            self.name(),
+            self.columns_sql(),
+            self.primary_key().join(", ")
+        )
+    }
+
+    /// `id bigint not null, ...`
+    pub fn columns_sql(self) -> String {
         let columns = self.columns().iter().map(|(name, of)| {
             let of = if *of == Type::Int { "int" } else { "bigint" };
             format!("{name} {of} not null")
         });
-        let columns: Vec<String> = columns.collect();
-        let key = self.primary_key().join(", ");
-        format!("create table {} ({}, primary key ({key}))", self.name(), columns.join(", "))
+        columns.collect::<Vec<_>>().join(", ")
     }
 }
 
