@@ -45,8 +45,9 @@ pub trait Peer {
 }
 
 const LOAD_BATCH: usize = 100_000;
-/// Batches are made for this many changes at a time, so that making them does not cool the caches each time.
+/// Batches are made so many changes and batches ahead, so that making them does not cool the caches each time.
 const CHANGES_AHEAD: usize = 20_000;
+const BATCHES_AHEAD: usize = 1_000;
 /// Before changes are measured, an engine that still merges what was loaded in the background may finish.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 
@@ -93,7 +94,7 @@ pub fn run<P: Peer>(peer: &mut P, plan: &Plan) {
             None => phase.wall.as_secs_f64() < plan.seconds,
         };
         while unfinished(&phase) {
-            let ahead = (CHANGES_AHEAD / size).max(1);
+            let ahead = (CHANGES_AHEAD / size).clamp(1, BATCHES_AHEAD);
             let ahead = plan.batches.map_or(ahead, |batches| ahead.min(batches - phase.walls.len()));
             let batches = phase.prepare(|| {
                 let batch = |_| {
