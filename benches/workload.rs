@@ -9,7 +9,7 @@
 //!
 //! It has no dependency and speaks only integers, so that every engine can be given the same rows and asked
 //! for the same checksum. It does not promise realism: columns are narrow, NOT NULL, and independent.
-#![allow(dead_code, reason = "each program that includes this file uses its own part of it")]
+#![allow(dead_code, unused_imports, reason = "each program that includes this file uses its own part of it")]
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The peers agree: after the same changes, each query's answer has one checksum, DuckDB's recompute included.
-#   benches/peers/check.sh [query...]
+# All agree: after the same changes, each query's answer has one checksum, DuckDB's recompute and Driftless included.
+#   benches/peers/check.sh [query...]       MAINTAIN=path takes that binary of benches/maintain.rs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/driftless"
@@ -8,6 +8,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target-peers}"
 cargo build --release --locked --quiet
 peers="$CARGO_TARGET_DIR/release/peers"
 python="$cache/venv/bin/python"
+maintain=(${MAINTAIN:-env CARGO_TARGET_DIR="$cache/target" cargo test --release --locked --quiet --bench maintain --})
 
 rows="${ROWS:-60000}"
 work=(--rows "$rows" --batch 1,100,1001 --batches 21 --seed 3)
@@ -20,10 +21,11 @@ for query in "${queries[@]}"; do
   dbsp=$("$peers" dbsp "$query" --load 30000 "${work[@]}" 2>/dev/null | answer)
   differential=$("$peers" differential "$query" --load 30000 "${work[@]}" 2>/dev/null | answer)
   duckdb=$("$python" duckdb_recompute.py "$query" --peers "$peers" --seconds 0 "${work[@]}" 2>/dev/null | answer)
-  if [ "$dbsp" = "$differential" ] && [ "$dbsp" = "$duckdb" ] && [ -n "$dbsp" ]; then
+  driftless=$("${maintain[@]}" "$query" --load 30000 "${work[@]}" 2>/dev/null | answer)
+  if [ "$dbsp" = "$differential" ] && [ "$dbsp" = "$duckdb" ] && [ "$dbsp" = "$driftless" ] && [ -n "$dbsp" ]; then
     echo "ok   $query: $dbsp"
   else
-    echo "FAIL $query: dbsp $dbsp, differential $differential, duckdb $duckdb"
+    echo "FAIL $query: dbsp $dbsp, differential $differential, duckdb $duckdb, driftless ${driftless:-refuses it}"
     failed=1
   fi
 done

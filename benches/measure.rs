@@ -3,10 +3,19 @@
 //! A measurement begins with a batch in the engine's own input form and ends when the engine has given the
 //! delta of its answer. Making batches is not measured: its wall time lies between measurements, and its
 //! CPU time, which this thread's clock knows, is taken off the process's. So work that an engine does in
-//! threads of its own counts as CPU time whenever it is done.
+//! threads of its own counts as CPU time whenever it is done; threads that end before the process are not seen.
 
 use crate::workload::{Change, Checksum, Query, Row, Workload};
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// The options of [`Plan::parse`].
+pub const OPTIONS: &str = "  --rows     facts in the tables while changes are measured (10000000)
+  --load     how many rows of all tables the measured bulk load takes, in batches of 100000 (5000000)
+  --seconds  of each batch size (5)
+  --batch    sizes, with commas between them (1,100,10000)
+  --batches  this many of each batch size, however long they take: two runs then end with equal answers
+  --seed     of rows and changes (1)";
 
 pub struct Plan {
     pub query: Query,
@@ -24,6 +33,28 @@ impl Plan {
         let batch_sizes = vec![1, 100, 10_000];
         let (rows, load) = (10_000_000, 5_000_000);
         Plan { query, rows, load, seconds: 5.0, batches: None, batch_sizes, seed: 1, rss_before: rss_bytes() }
+    }
+
+    /// `--rows N --load N --seconds S --batch 1,100 --batches N --seed N`, each as it is wanted.
+    pub fn parse(query: Query, arguments: &[String]) -> Result<Plan, String> {
+        let mut plan = Plan::new(query);
+        for pair in arguments.chunks(2) {
+            let [flag, value] = pair else { return Err(format!("`{}` has no value", pair[0])) };
+            let number = || value.parse::<usize>().map_err(|_| format!("`{flag} {value}` is no number"));
+            match flag.as_str() {
+                "--rows" => plan.rows = number()?,
+                "--load" => plan.load = number()?,
+                "--seconds" => plan.seconds = value.parse().map_err(|_| format!("`{flag} {value}` is no number"))?,
+                "--batches" => plan.batches = Some(number()?),
+                "--seed" => plan.seed = number()? as u64,
+                "--batch" => {
+                    let sizes = value.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>();
+                    plan.batch_sizes = sizes.ok().filter(|sizes| !sizes.contains(&0)).ok_or("`--batch` is a list")?;
+                }
+                _ => return Err(format!("no option `{flag}`")),
+            }
+        }
+        Ok(plan)
     }
 
     pub fn workload(&self) -> Workload {
@@ -113,9 +144,9 @@ pub fn run<P: Peer>(peer: &mut P, plan: &Plan) {
 fn settle() {
     let begin = Instant::now();
     while begin.elapsed() < SETTLE_MAX {
-        let before = cpu(libc::RUSAGE_SELF);
+        let before = cpu();
         std::thread::sleep(Duration::from_millis(200));
-        if cpu(libc::RUSAGE_SELF) - before < Duration::from_millis(10) {
+        if cpu() - before < Duration::from_millis(10) {
             return;
         }
     }
@@ -133,15 +164,15 @@ struct Phase {
 
 impl Phase {
     fn new(name: &'static str, batch: usize) -> Phase {
-        let cpu_begin = cpu(libc::RUSAGE_SELF);
+        let cpu_begin = cpu();
         let (wall, cpu_preparing) = (Duration::ZERO, Duration::ZERO);
         Phase { name, batch, changes: 0, walls: Vec::new(), wall, cpu_begin, cpu_preparing }
     }
 
     fn prepare<T>(&mut self, make: impl FnOnce() -> T) -> T {
-        let begin = cpu(libc::RUSAGE_THREAD);
+        let begin = cpu_of_thread();
         let made = make();
-        self.cpu_preparing += cpu(libc::RUSAGE_THREAD) - begin;
+        self.cpu_preparing += cpu_of_thread() - begin;
         made
     }
 
@@ -157,7 +188,7 @@ impl Phase {
     }
 
     fn report<P: Peer>(mut self, plan: &Plan, rows: usize, answer: Checksum) {
-        let cpu = (cpu(libc::RUSAGE_SELF) - self.cpu_begin).saturating_sub(self.cpu_preparing);
+        let cpu = (cpu() - self.cpu_begin).saturating_sub(self.cpu_preparing);
         let (wall_s, cpu_s) = (self.wall.as_secs_f64(), cpu.as_secs_f64());
         let (changes_per_s, changes_per_cpu_s) = (self.changes as f64 / wall_s, self.changes as f64 / cpu_s);
         self.walls.sort_unstable();
@@ -183,20 +214,26 @@ impl Phase {
     }
 }
 
-fn cpu(who: libc::c_int) -> Duration {
-    // SAFETY: `rusage` is plain numbers, and getrusage fills the one it is given.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(who, &mut usage), 0, "getrusage knows `who`");
-        usage
-    };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    time(usage.ru_utime) + time(usage.ru_stime)
+/// What all threads have used, as the scheduler counts it, in nanoseconds.
+fn cpu() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has /proc");
+    tasks.flatten().map(|task| on_cpu(&task.path())).sum()
+}
+
+fn cpu_of_thread() -> Duration {
+    on_cpu("/proc/thread-self".as_ref())
+}
+
+fn on_cpu(task: &Path) -> Duration {
+    // A thread that ends between the listing and this has used nothing worth counting.
+    let Ok(schedstat) = std::fs::read_to_string(task.join("schedstat")) else { return Duration::ZERO };
+    let nanoseconds = schedstat.split(' ').next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("schedstat begins with a number"))
 }
 
 fn rss_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm's second number");
-    // SAFETY: sysconf only reads.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has VmRSS");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB");
+    kilobytes * 1024
 }
