@@ -6,7 +6,11 @@
 use super::block::{BLOCK_BYTES, Block, Builder};
 use super::bodies::{Bodies, Slot};
 use crate::row::{Diff, Rows, compare, lead};
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Runs of rows longer than this are sought out and copied whole when batches are merged.
+const RUN_ROWS: usize = 3;
 
 #[derive(Default)]
 pub struct Batch {
@@ -153,6 +157,14 @@ impl BatchBuilder {
         }
     }
 
+    /// These rows of a block of another batch.
+    fn extend(&mut self, block: &Block, rows: Range<usize>) {
+        self.open.extend(block, rows);
+        while self.open.size() >= BLOCK_BYTES + BLOCK_BYTES / 2 {
+            self.cut(BLOCK_BYTES);
+        }
+    }
+
     /// A whole block of another batch, which is kept as it is.
     pub fn push_slot(&mut self, slot: Arc<Slot>) {
         self.cut(usize::MAX);
@@ -183,6 +195,7 @@ impl BatchBuilder {
 pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
     let mut inputs: Vec<Input> = batches.iter().filter(|b| !b.is_empty()).map(|b| Input::new(b)).collect();
     let mut builder = BatchBuilder::new(bodies.clone());
+    let mut row = Vec::new();
     while inputs.len() > 1 {
         let (least, next) = two_least(&inputs);
         match inputs[least].compare(&inputs[next]) {
@@ -193,7 +206,8 @@ pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
                         diff += inputs[other].diff();
                     }
                 }
-                let row = inputs[least].row().to_vec();
+                row.clear();
+                row.extend_from_slice(inputs[least].row());
                 if diff != 0 {
                     builder.push(&row, diff);
                 }
@@ -259,8 +273,13 @@ impl Input<'_> {
     /// Whether there is a next row.
     #[inline]
     fn step(&mut self) -> bool {
-        self.at += 1;
-        if self.at == self.block.rows() {
+        self.move_to(self.at + 1)
+    }
+
+    #[inline]
+    fn move_to(&mut self, at: usize) -> bool {
+        self.at = at;
+        if at == self.block.rows() {
             return self.enter(self.slot + 1);
         }
         self.lead = lead(self.block.row(self.at));
@@ -278,14 +297,20 @@ impl Input<'_> {
 
     /// Passes on the rows before `bound`'s, or all of them; the first is one. Whether there is a row left.
     fn run(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
+        let mut passed = 0;
         loop {
             let whole = self.at == 0 && self.ends_before(bound) && builder.takes(&self.batch.slots[self.slot]);
             let more = if whole {
                 self.pass(bound, builder)
-            } else {
+            } else if passed < RUN_ROWS && bound.is_some() {
                 builder.push(self.row(), self.diff());
                 self.step()
+            } else {
+                let to = bound.map_or(self.block.rows(), |bound| self.block.seek(self.at, bound.row()));
+                builder.extend(&self.block, self.at..to);
+                self.move_to(to)
             };
+            passed += 1;
             if !more || bound.is_some_and(|bound| self.compare(bound).is_ge()) {
                 return more;
             }

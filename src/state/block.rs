@@ -9,14 +9,20 @@
 //! ```
 //!
 //! In memory it is the same without the checksum. Most blocks hold rows once each, and narrow ones are of one
-//! width: then a row costs its own bytes and nothing else. The format belongs to `state::FORMAT`.
+//! width: then a row costs its own bytes and nothing else, but for the signposts: what distinguishes every
+//! sixteenth row as a number, so that a search touches a dense array and then one short stretch of rows. They
+//! follow from the rows and are not written. The format belongs to `state::FORMAT`.
 
 use crate::error::{Error, Result};
-use crate::row::{Diff, compare};
+use crate::row::Diff;
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How large a block is where there are rows enough: from half of it to half more.
 pub const BLOCK_BYTES: usize = 32 << 10;
+
+/// How many rows there are for each signpost.
+const STRETCH: usize = 16;
 
 /// Sorted; each row once; no diff is 0; never empty.
 #[derive(Debug, PartialEq)]
@@ -25,6 +31,10 @@ pub struct Block {
     ends: Ends,
     diffs: Option<Box<[Diff]>>,
     rows: u32,
+    /// So many bytes are the same in all rows.
+    shared: u32,
+    /// The [`word`] of every [`STRETCH`]th row.
+    signposts: Box<[u64]>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -35,6 +45,20 @@ enum Ends {
 }
 
 impl Block {
+    fn new(bytes: Box<[u8]>, ends: Ends, diffs: Option<Box<[Diff]>>, rows: u32) -> Block {
+        let mut block = Block { bytes, ends, diffs, rows, shared: 0, signposts: Box::default() };
+        let (first, last) = (block.row(0), block.row(rows as usize - 1));
+        let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shortest = match &block.ends {
+            Ends::Every(width) => *width as usize,
+            Ends::Each(_) => (0..rows as usize).map(|at| block.row(at).len()).min().unwrap_or(0),
+        };
+        // Where rows are long enough, eight bytes follow in each, so that a word is one load.
+        block.shared = same.min(shortest.saturating_sub(8)) as u32;
+        block.signposts = (0..rows as usize).step_by(STRETCH).map(|at| block.word(at)).collect();
+        block
+    }
+
     pub fn rows(&self) -> usize {
         self.rows as usize
     }
@@ -43,7 +67,7 @@ impl Block {
     pub fn size(&self) -> usize {
         let ends = if let Ends::Each(ends) = &self.ends { ends.len() * 4 } else { 0 };
         let diffs = self.diffs.as_ref().map_or(0, |diffs| diffs.len() * 8);
-        size_of::<Block>() + self.bytes.len() + ends + diffs
+        size_of::<Block>() + self.bytes.len() + ends + diffs + self.signposts.len() * 8
     }
 
     #[inline]
@@ -62,25 +86,47 @@ impl Block {
         self.diffs.as_ref().map_or(1, |diffs| diffs[at])
     }
 
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        word(&self.row(at)[self.shared as usize..])
+    }
+
     /// The first row at or after `from` that is not less than `key`; the number of rows if there is none.
     /// Cheap where it is near.
     pub fn seek(&self, from: usize, key: &[u8]) -> usize {
-        let less = |at: usize| compare(self.row(at), key).is_lt();
         let rows = self.rows();
-        if from >= rows || !less(from) {
+        let shared = self.shared as usize;
+        if from >= rows {
             return from;
         }
-        let (mut low, mut step) = (from, 1);
-        while low + step < rows && less(low + step) {
+        let own = &self.bytes[..shared];
+        if !key.starts_with(own) {
+            return if own < key { rows } else { from };
+        }
+        let word = word(&key[shared..]);
+        let less = |at: usize, of: u64| of < word || of == word && self.row(at) < key;
+        if !less(from, self.word(from)) {
+            return from;
+        }
+        // The last signpost before the key, or the one before `from`.
+        let before = |signpost: usize| less(signpost * STRETCH, self.signposts[signpost]);
+        let (mut low, mut step) = (from / STRETCH, 1);
+        while low + step < self.signposts.len() && before(low + step) {
             low += step;
             step *= 2;
         }
-        let mut high = rows.min(low + step);
+        let mut high = self.signposts.len().min(low + step);
         while low + 1 < high {
             let middle = low + (high - low) / 2;
-            if less(middle) { low = middle } else { high = middle }
+            if before(middle) { low = middle } else { high = middle }
         }
-        high
+        // Counted, not searched: the loads do not wait for each other.
+        let (from, to) = (from.max(low * STRETCH), rows.min((low + 1) * STRETCH));
+        let mut at = from + (from..to).map(|at| usize::from(self.word(at) < word)).sum::<usize>();
+        while at < to && less(at, self.word(at)) {
+            at += 1;
+        }
+        at
     }
 
     pub fn write(&self) -> Vec<u8> {
@@ -125,7 +171,16 @@ impl Block {
                 Some(diffs.map(|b| Diff::from_le_bytes(b.try_into().expect("chunks of 8"))).collect())
             }
         };
-        Ok(Block { bytes: rest.into(), ends, diffs, rows })
+        Ok(Block::new(rest.into(), ends, diffs, rows))
+    }
+}
+
+/// The first eight bytes as a number: where two words differ, they order what they are of.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
     }
 }
 
@@ -158,6 +213,27 @@ impl Builder {
         self.diffs.push(diff);
     }
 
+    /// These rows of another block.
+    pub fn extend(&mut self, block: &Block, rows: Range<usize>) {
+        let start = |at: usize| match &block.ends {
+            Ends::Every(width) => at * *width as usize,
+            Ends::Each(ends) => at.checked_sub(1).map_or(0, |before| ends[before] as usize),
+        };
+        let (from, to) = (start(rows.start), start(rows.end));
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&block.bytes[from..to]);
+        match &block.ends {
+            Ends::Every(width) => self.ends.extend((1..=rows.len() as u32).map(|row| offset as u32 + row * width)),
+            Ends::Each(ends) => {
+                self.ends.extend(ends[rows.clone()].iter().map(|end| end - from as u32 + offset as u32))
+            }
+        }
+        match &block.diffs {
+            Some(diffs) => self.diffs.extend_from_slice(&diffs[rows]),
+            None => self.diffs.resize(self.diffs.len() + rows.len(), 1),
+        }
+    }
+
     /// A block of the rows that begin within the first `bytes` bytes; the others stay. There is one at least.
     pub fn cut(&mut self, bytes: usize) -> Block {
         let count = 1 + self.ends[..self.ends.len() - 1].partition_point(|end| (*end as usize) < bytes);
@@ -168,7 +244,7 @@ impl Builder {
         let ends = if every { Ends::Every(width) } else { Ends::Each(ends.into()) };
         let diffs = &self.diffs[..count];
         let diffs = (!diffs.iter().all(|diff| *diff == 1)).then(|| diffs.into());
-        let block = Block { bytes: self.bytes[..size as usize].into(), ends, diffs, rows: count as u32 };
+        let block = Block::new(self.bytes[..size as usize].into(), ends, diffs, count as u32);
         self.bytes.drain(..size as usize);
         self.ends.drain(..count);
         self.ends.iter_mut().for_each(|end| *end -= size);
@@ -222,5 +298,40 @@ mod tests {
                 assert_eq!(block.seek(from, &[key]), expected, "from {from}, key {key}");
             }
         }
+    }
+
+    #[test]
+    fn seeking_looks_past_words_that_are_the_same() {
+        // Shared bytes, a word of few values, then what tells rows apart; some rows end within the word.
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for (number, word) in (0..300u16).map(|number| (number, (number / 70) as u8)) {
+            rows.push([&[5, 5, 5, 0, 0, 0, 0, 0, 0, 0, word][..], &number.to_be_bytes(), &[7; 9]].concat());
+        }
+        let keys: Vec<Vec<u8>> = (0..=15).flat_map(|cut| rows.iter().map(move |row| row[..cut].to_vec())).collect();
+        for shorter in [false, true] {
+            if shorter {
+                let first = rows[0].clone();
+                rows.extend((1..=12).map(|cut| first[..cut].to_vec()));
+                rows.sort();
+            }
+            let block = block(&rows.iter().map(|row| (row.as_slice(), 1)).collect::<Vec<_>>());
+            for (from, key) in keys.iter().enumerate().map(|(number, key)| (number * 7 % (rows.len() + 1), key)) {
+                for key in [key.clone(), [key.as_slice(), &[0]].concat(), [key.as_slice(), &[255]].concat()] {
+                    let expected = (from..rows.len()).find(|at| rows[*at] >= key).unwrap_or(rows.len());
+                    assert_eq!(block.seek(from, &key), expected, "from {from}, key {key:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_another_block_come_over_whole() {
+        let every = block(&[(b"aa", 1), (b"bb", 1), (b"cc", 1)]);
+        let each = block(&[(b"d", 1), (b"eee", -2), (b"ff", 1)]);
+        let mut builder = Builder::default();
+        builder.extend(&every, 1..3);
+        builder.extend(&each, 0..0);
+        builder.extend(&each, 1..3);
+        assert_eq!(builder.cut(usize::MAX), block(&[(b"bb", 1), (b"cc", 1), (b"eee", -2), (b"ff", 1)]));
     }
 }
