@@ -1,7 +1,7 @@
 //! Rows by key: each Moment's rows become a batch, and the batch a step.
 
 use super::stream::{CONTAINER_BYTES, RowStream, Step, StepStream, Time, WholeRows, WholeSteps, by_key, upper};
-use crate::row::{Codec, Rows};
+use crate::row::{Codec, Rows, Sorted};
 use crate::state::{Batch, Bodies, Spine, merge};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -57,6 +57,29 @@ pub(super) fn pick<'scope>(
                 }
                 if !picked.is_empty() {
                     output.session_with_builder(&time).give_container(&mut picked);
+                }
+            });
+        }
+    })
+}
+
+/// Rows as they sort.
+pub(super) fn turn<'scope>(rows: RowStream<'scope>, sorted: &Sorted) -> RowStream<'scope> {
+    if sorted.is_plain() {
+        return rows;
+    }
+    let sorted = sorted.clone();
+    rows.unary::<WholeRows, _, _, _>(Pipeline, "Turn", move |_, _| {
+        let mut ends = Vec::new();
+        move |input, output| {
+            input.for_each(|time, rows| {
+                let mut turned = Rows::with_capacity(rows.len(), rows.size());
+                for (row, diff) in rows.iter() {
+                    sorted.turn(row, &mut ends, turned.open());
+                    turned.end(diff);
+                }
+                if !turned.is_empty() {
+                    output.session_with_builder(&time).give_container(&mut turned);
                 }
             });
         }

@@ -1,15 +1,17 @@
 //! [`Node`]s → one dataflow, a line for each node.
 
-use super::arrange::{Arranged, Nulls, arrange, pick};
+use super::arrange::{Arranged, Nulls, arrange, pick, turn};
 use super::distinct::distinct;
 use super::join::{Shape, join};
 use super::map::map;
 use super::reduce::reduce;
 use super::stream::{RowStream, Time, WholeRows};
+use super::top::top;
 use super::{Faults, Output};
 use crate::plan::{Compiled, Node, Op};
-use crate::row::{Codec, Row, Rows, Table};
+use crate::row::{Codec, Direction, Row, Rows, Sorted, Table};
 use crate::state::{Bodies, Spine};
+use arrow::datatypes::{Schema, SchemaRef};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -49,6 +51,7 @@ pub(super) fn build<'scope>(
         models: Vec::new(),
         constants: Vec::new(),
         arranged: HashMap::new(),
+        given: Vec::new(),
         faults: Faults::new(0, share.clone()),
         bodies,
     };
@@ -81,6 +84,8 @@ struct Build<'scope> {
     constants: Vec<(Session, Rows)>,
     /// What is arranged already, by what it is: two that need the same rows by the same key have one.
     arranged: HashMap<String, Arranged<'scope>>,
+    /// The inputs of the nodes around that share theirs between parts, the innermost last.
+    given: Vec<RowStream<'scope>>,
     /// Of the model that is being built.
     faults: Faults,
     bodies: Arc<Bodies>,
@@ -109,6 +114,24 @@ impl<'scope> Build<'scope> {
                 let codec = Codec::new(input.schema.clone());
                 reduce(rows, codec, *key, aggregates, self.spine(), self.faults.clone())
             }
+            Op::Top { input, key, order, places, numbered } => {
+                let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
+                let rows = top(rows, sorted.clone(), places.clone(), *numbered);
+                // As the input has them, and the number behind them.
+                let own = (0..columns.len()).map(|c| columns.iter().position(|at| *at == c));
+                let own = own.map(|place| place.expect("every column is arranged"));
+                let all: Vec<usize> = own.chain(numbered.then_some(columns.len())).collect();
+                let schema = node.schema.project(&key_first(all.len(), &columns)).expect("an order of its own columns");
+                pick(rows, &Codec::new(Arc::new(schema)), &all, 0, Nulls::Kept)
+            }
+            Op::Beside { input, parts, key } => {
+                let rows = self.node(input);
+                self.given.push(rows);
+                let beside = self.beside(parts, *key);
+                self.given.pop();
+                beside
+            }
+            Op::Given => self.given.last().expect("a part stands in the node that gives its input").clone(),
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
                 self.scope.concatenate(inputs)
@@ -129,6 +152,48 @@ impl<'scope> Build<'scope> {
         let left = self.arrange(left, left_key, Nulls::Dropped);
         let right = self.arrange(right, right_key, Nulls::Dropped);
         join(left, right, shape)
+    }
+
+    /// Rows of equal keys, NULLs included, glued together: each part has one row for each key.
+    fn beside(&mut self, parts: &[Node], key: usize) -> RowStream<'scope> {
+        let columns: Vec<usize> = (0..key).collect();
+        let mut parts = parts.iter();
+        let mut node = parts.next().expect("there are parts").clone();
+        let mut rows = self.node(&node);
+        for part in parts {
+            let left = arrange(rows, Codec::new(node.schema.clone()), key, self.spine());
+            let right = self.arrange(part, &columns, Nulls::Kept);
+            let width = node.schema.fields().len();
+            let own = part.schema.fields().len() - key;
+            rows = join(left, right, Shape::new((0..width).chain(width + key..width + key + own), width));
+            let fields: Vec<_> = node.schema.fields().iter().chain(&part.schema.fields()[key..]).cloned().collect();
+            node.schema = Arc::new(Schema::new(fields));
+        }
+        rows
+    }
+
+    /// The rows of a node by group and, within it, in an order; and which column stands where.
+    fn arrange_sorted(
+        &mut self,
+        node: &Node,
+        key: &[usize],
+        order: &[(usize, Direction)],
+    ) -> (Arranged<'scope>, Sorted, Vec<usize>) {
+        let mut leading = key.to_vec();
+        let mut directions = Vec::new();
+        for (column, direction) in order {
+            if !leading.contains(column) {
+                leading.push(*column);
+                directions.push(*direction);
+            }
+        }
+        let columns = key_first(node.schema.fields().len(), &leading);
+        let schema: SchemaRef = node.schema.project(&columns).expect("an order of its own columns").into();
+        let sorted = Sorted::new(schema, key.len(), &directions);
+        let rows = self.node(node);
+        let rows = pick(rows, &Codec::new(node.schema.clone()), &columns, key.len(), Nulls::Kept);
+        let rows = turn(rows, &sorted);
+        (arrange(rows, sorted.codec().clone(), key.len(), self.spine()), sorted, columns)
     }
 
     /// The rows of a node by these columns, which then lead.

@@ -6,7 +6,7 @@
 //!            ▼                        ▼                              │
 //!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
 //!
-//!   rows ──► arrange ──steps──► join, distinct ──► rows ──► reduce ──► rows
+//!   rows ──► arrange ──steps──► join, top, … ──► rows ──► reduce ──► rows
 //!              │ spine                                         │ spine
 //! ```
 //!
@@ -21,6 +21,7 @@
 //! It does not keep its state over a restart: the daemon feeds the base arrangements again.
 //! timely is named here and nowhere else.
 
+mod accumulate;
 mod arrange;
 mod build;
 mod distinct;
@@ -28,6 +29,7 @@ mod join;
 mod map;
 mod reduce;
 mod stream;
+mod top;
 mod worker;
 
 pub use worker::Flow;

@@ -2,19 +2,19 @@
 //!
 //! A Moment's rows add up by group as they come in; at its end each touched group's accumulator is looked up,
 //! the old row retracted and the new one asserted. It forgets by subtracting; integers and decimals add up
-//! exactly, so that nothing is left behind when a row leaves. The accumulators are an arrangement of their own:
-//! a group's key, then its sums, once each.
+//! exactly, as do doubles (`accumulate`), so that nothing is left behind when a row leaves. The accumulators are an
+//! arrangement of their own: a group's key, then its sums, once each.
 //!
 //! NULLs are not summed and not counted, but they are rows of their group. A group without rows is gone; the
 //! group of everything (no key) is always there.
 
+use super::accumulate::{add, read, show, slots, write};
 use super::arrange::Outlet;
 use super::stream::{RowStream, Time, WholeRows, by_key, owner, upper};
 use super::{Fault, Faults};
 use crate::plan::Aggregate;
-use crate::row::{Codec, Datum, Diff, Rows, append};
+use crate::row::{Codec, Diff, Rows};
 use crate::state::{Batch, Cursor, Spine};
-use arrow::datatypes::DataType;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -40,7 +40,7 @@ pub(super) fn reduce<'scope>(
         // The group of everything is there before any row is.
         let mut unborn = key == 0 && owner(&[], peers) == index;
         move |(input, frontier), output| {
-            let fresh = || Groups::new(aggregates.len());
+            let fresh = || Groups::new(&aggregates);
             input.for_each(|time, rows| {
                 waiting.entry(*time.time()).or_insert_with(fresh).add(rows, &codec, key, &aggregates)
             });
@@ -74,8 +74,7 @@ pub(super) fn reduce<'scope>(
     })
 }
 
-/// What a Moment's rows add up to, by group. An accumulator is a count of rows, then for each aggregate how
-/// many values it has and what they add up to.
+/// What a Moment's rows add up to, by group. An accumulator is a count of rows, then the slots of each aggregate.
 struct Groups {
     numbers: HashMap<Box<[u8]>, usize, BuildHasherDefault<KeyHasher>>,
     sums: Vec<i128>,
@@ -83,8 +82,9 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(aggregates: usize) -> Groups {
-        Groups { numbers: HashMap::default(), sums: Vec::new(), width: 1 + 2 * aggregates }
+    fn new(aggregates: &[Aggregate]) -> Groups {
+        let width = 1 + aggregates.iter().map(slots).sum::<usize>();
+        Groups { numbers: HashMap::default(), sums: Vec::new(), width }
     }
 
     fn touch(&mut self, group: &[u8]) -> &mut [i128] {
@@ -107,18 +107,11 @@ impl Groups {
             let column = |c: usize| &row[if c == 0 { 0 } else { ends[c - 1] as usize }..ends[c] as usize];
             let sums = self.touch(&row[..if key == 0 { 0 } else { ends[key - 1] as usize }]);
             sums[0] += i128::from(diff);
-            for (aggregate, sums) in aggregates.iter().zip(sums[1..].chunks_exact_mut(2)) {
-                match aggregate {
-                    Aggregate::CountRows => {}
-                    Aggregate::Count(c) => sums[0] += i128::from(if Codec::is_null(column(*c)) { 0 } else { diff }),
-                    Aggregate::Sum { column: c, .. } => {
-                        if let Some(value) = codec.integer(column(*c), *c) {
-                            sums[0] += i128::from(diff);
-                            // Wraps only beyond 2^127: 10^17 rows of the largest decimal(22).
-                            sums[1] = sums[1].wrapping_add(value.wrapping_mul(diff.into()));
-                        }
-                    }
-                }
+            let mut rest = &mut sums[1..];
+            for aggregate in aggregates {
+                let (own, others) = rest.split_at_mut(slots(aggregate));
+                add(aggregate, own, codec, column, diff);
+                rest = others;
             }
         }
     }
@@ -155,11 +148,11 @@ impl Groups {
                     continue;
                 }
                 change.extend(group);
-                sums.iter().for_each(|sum| change.extend(&sum.to_le_bytes()));
+                write(sums, change.open());
                 change.end(diff);
                 let rows = out.rows();
                 rows.extend(group);
-                match finish(sums, aggregates, rows.open()) {
+                match show(sums[0], &sums[1..], aggregates, rows.open()) {
                     Ok(()) => out.end(diff),
                     Err(message) => {
                         rows.undo();
@@ -189,35 +182,6 @@ fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) 
         }
     }
     None
-}
-
-fn read(sums: &[u8], to: &mut Vec<i128>) {
-    to.clear();
-    to.extend(sums.chunks_exact(16).map(|sum| i128::from_le_bytes(sum.try_into().expect("chunks of 16"))));
-}
-
-/// The aggregates of a group as its row shows them.
-fn finish(sums: &[i128], aggregates: &[Aggregate], to: &mut Vec<u8>) -> Result<(), String> {
-    for (aggregate, slot) in aggregates.iter().zip(sums[1..].chunks_exact(2)) {
-        let (count, sum) = (slot[0], slot[1]);
-        let datum = match aggregate {
-            Aggregate::CountRows => Datum::Int64(sums[0] as i64),
-            Aggregate::Count(_) => Datum::Int64(count as i64),
-            Aggregate::Sum { .. } if count == 0 => Datum::Null,
-            Aggregate::Sum { result: DataType::Decimal128(precision, _), .. } => {
-                let limit = 10i128.checked_pow((*precision).into()).unwrap_or(i128::MAX);
-                match sum.unsigned_abs() < limit.unsigned_abs() {
-                    true => Datum::Decimal(sum),
-                    false => return Err(format!("sum does not fit into numeric({precision})")),
-                }
-            }
-            Aggregate::Sum { .. } => {
-                Datum::Int64(i64::try_from(sum).map_err(|_| "sum does not fit into bigint".to_string())?)
-            }
-        };
-        append(to, &datum);
-    }
-    Ok(())
 }
 
 /// Keys are short: one call over all of their bytes.

@@ -3,6 +3,7 @@
 //! Models are compiled one after another in the order of their graph: each sees the source tables and the
 //! models before it, by the full names that dbt printed into its SQL.
 
+use super::definite::definite;
 use super::lower::Lowering;
 use super::refusal::Refusal;
 use super::session::{register, session};
@@ -67,7 +68,7 @@ impl Planner {
         let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
-        let optimised = self.state.optimize(&logical).map_err(bound)?;
+        let optimised = self.state.optimize(&logical).and_then(definite).map_err(bound)?;
         let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
@@ -169,18 +170,20 @@ fn renumber_columns(node: &mut Node, tables: &[Table], pruned: &[Table]) {
 impl Node {
     pub fn inputs(&self) -> Vec<&Node> {
         match &self.op {
-            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
+            Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
         }
     }
 
     fn inputs_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
-            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
+            Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),
         }
     }

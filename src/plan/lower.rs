@@ -6,9 +6,9 @@
 use super::compile::Input;
 use super::refusal::Refusal;
 use super::session::row_schema;
-use super::{Aggregate, Node, Op, Program, Relation};
+use super::{Node, Op, Program, Relation};
 use crate::row::Row;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -24,7 +24,7 @@ pub(super) struct Lowering<'a> {
     pub sql: &'a str,
 }
 
-type Lowered<T> = Result<T, Refusal>;
+pub(super) type Lowered<T> = Result<T, Refusal>;
 
 impl Lowering<'_> {
     /// The whole plan of a model, whose columns must have names of their own.
@@ -40,15 +40,20 @@ impl Lowering<'_> {
         Ok(node)
     }
 
-    fn lower(&self, plan: &LogicalPlan) -> Lowered<Node> {
+    pub fn lower(&self, plan: &LogicalPlan) -> Lowered<Node> {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
             LogicalPlan::Subquery(subquery) => self.lower(&subquery.subquery),
             LogicalPlan::Projection(projection) => match projection.input.as_ref() {
                 LogicalPlan::Filter(filter) => {
-                    self.map(&filter.input, &[&filter.predicate], &projection.expr, projection.schema.as_ref())
+                    let node = self.filtered(&filter.input, &filter.predicate)?;
+                    let (bound, predicates) = (filter.input.schema(), [&filter.predicate]);
+                    self.map_node(node, bound, &predicates, &projection.expr, projection.schema.as_ref())
                 }
-                input => self.map(input, &[], &projection.expr, projection.schema.as_ref()),
+                input => {
+                    let node = self.lower(input)?;
+                    self.map_node(node, input.schema(), &[], &projection.expr, projection.schema.as_ref())
+                }
             },
             LogicalPlan::Filter(filter) => self.filter(&filter.input, &filter.predicate),
             LogicalPlan::TableScan(scan) => self.scan(scan),
@@ -60,7 +65,11 @@ impl Lowering<'_> {
                 let (key, schema) = (input.schema.fields().len(), input.schema.clone());
                 Ok(Node { op: Op::Reduce { input: Box::new(input), key, aggregates: Vec::new() }, schema })
             }
-            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input),
+            LogicalPlan::Sort(sort) => match sort.fetch {
+                Some(fetch) => self.sorted(sort, 0..fetch as u64),
+                None => self.lower(&sort.input),
+            },
+            LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = if empty.produce_one_row { vec![Row::empty()] } else { Vec::new() };
                 Ok(Node { op: Op::Constant { rows }, schema: self.row_schema(empty.schema.as_ref())? })
@@ -71,9 +80,6 @@ impl Lowering<'_> {
     }
 
     fn scan(&self, scan: &df::TableScan) -> Lowered<Node> {
-        if scan.fetch.is_some() {
-            return Err(self.limit());
-        }
         let full = scan.table_name.clone().resolve(&self.home.database, &self.home.schema);
         let relation = Relation {
             database: full.catalog.to_string(),
@@ -96,7 +102,7 @@ impl Lowering<'_> {
     }
 
     fn filter(&self, input: &LogicalPlan, predicate: &Expr) -> Lowered<Node> {
-        let node = self.lower(input)?;
+        let node = self.filtered(input, predicate)?;
         self.keep(node, input.schema(), &[predicate])
     }
 
@@ -106,12 +112,7 @@ impl Lowering<'_> {
         self.map_node(node, bound, predicates, &columns, bound)
     }
 
-    fn map(&self, input: &LogicalPlan, predicates: &[&Expr], outputs: &[Expr], schema: &DFSchema) -> Lowered<Node> {
-        let node = self.lower(input)?;
-        self.map_node(node, input.schema(), predicates, outputs, schema)
-    }
-
-    fn map_node(
+    pub fn map_node(
         &self,
         input: Node,
         bound: &DFSchema,
@@ -185,83 +186,6 @@ impl Lowering<'_> {
         Ok((node, (own..own + on.len()).collect()))
     }
 
-    fn aggregate(&self, aggregate: &df::Aggregate) -> Lowered<Node> {
-        let key = aggregate.group_expr.len();
-        if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            let hint = "write one select for each grouping and `union all` them";
-            return Err(Refusal::new("rollup, cube and grouping sets are not maintained yet", hint)
-                .at_words(self.sql, &["group", "by"]));
-        }
-        let input_schema = aggregate.input.schema();
-        let mut outputs = aggregate.group_expr.clone();
-        let mut aggregates = Vec::new();
-        for (e, field) in aggregate.aggr_expr.iter().zip(aggregate.schema.fields().iter().skip(key)) {
-            let (argument, aggregate) = self.accumulator(e, input_schema, field.data_type(), outputs.len())?;
-            outputs.extend(argument);
-            aggregates.push(aggregate);
-        }
-        let named = |(i, e): (usize, &Expr)| {
-            let (_, field) = e.to_field(input_schema).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
-            Ok((None, Arc::new(field.as_ref().clone().with_name(format!("column {}", i + 1)))))
-        };
-        let fields = outputs.iter().enumerate().map(named).collect::<Lowered<Vec<_>>>()?;
-        let schema = DFSchema::new_with_metadata(fields, HashMap::new());
-        let schema = schema.map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
-        let input = self.map(&aggregate.input, &[], &outputs, &schema)?;
-        let schema = self.row_schema(&aggregate.schema)?;
-        Ok(Node { op: Op::Reduce { input: Box::new(input), key, aggregates }, schema })
-    }
-
-    /// What one aggregate call needs: its argument, to become column `column`, and how it accumulates.
-    fn accumulator(
-        &self,
-        call: &Expr,
-        input: &DFSchema,
-        result: &DataType,
-        column: usize,
-    ) -> Lowered<(Option<Expr>, Aggregate)> {
-        let Expr::AggregateFunction(function) = call.clone().unalias() else {
-            return Err(Refusal::new(format!("`{call}` is not an aggregate"), "report this model"));
-        };
-        let name = function.func.name().to_string();
-        let params = function.params;
-        if params.distinct {
-            let hint = format!("select distinct in a subquery, then `{name}` its rows");
-            let reason = format!("`{name}(distinct …)` beside other aggregates is not maintained yet");
-            return Err(Refusal::new(reason, hint).at_words(self.sql, &[&name, "(", "distinct"]));
-        }
-        let argument = match params.args.as_slice() {
-            [argument] if params.order_by.is_empty() => argument.clone(),
-            _ => return Err(self.unknown_aggregate(&name)),
-        };
-        let constant = matches!(&argument, Expr::Literal(value, _) if !value.is_null());
-        let counted = match (&params.filter, constant) {
-            (None, true) if name == "count" => return Ok((None, Aggregate::CountRows)),
-            (None, _) => argument,
-            (Some(filter), _) => {
-                let case = df::when(filter.as_ref().clone(), argument).end();
-                case.map_err(|e| Refusal::from_datafusion(&e, self.sql))?
-            }
-        };
-        match name.as_str() {
-            "count" => Ok((Some(counted), Aggregate::Count(column))),
-            "sum" => {
-                let (_, field) = counted.to_field(input).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
-                let exact = field.data_type().is_integer() || field.data_type().is_decimal();
-                let result = super::session::row_form(result).filter(|_| exact).ok_or_else(|| {
-                    let reason = match field.data_type().is_floating() {
-                        true => "`sum` of floats is not maintained yet: its result depends on their order".to_string(),
-                        false => format!("`sum` of {} is not maintained yet", field.data_type()),
-                    };
-                    let hint = "cast the column to numeric(p, s) before summing it";
-                    Refusal::new(reason, hint).at_words(self.sql, &["sum", "("])
-                })?;
-                Ok((Some(counted), Aggregate::Sum { column, result }))
-            }
-            _ => Err(self.unknown_aggregate(&name)),
-        }
-    }
-
     fn union(&self, union: &df::Union) -> Lowered<Node> {
         let schema = self.row_schema(&union.schema)?;
         let mut inputs = Vec::new();
@@ -293,7 +217,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn row_schema(&self, schema: &DFSchema) -> Lowered<SchemaRef> {
+    pub fn row_schema(&self, schema: &DFSchema) -> Lowered<SchemaRef> {
         row_schema(schema.as_arrow()).map_err(|field| {
             let reason = format!("column `{}` has type {}, which is not kept yet", field.name(), field.data_type());
             Refusal::new(reason, "cast it to text or to a plain scalar type").at_words(self.sql, &[field.name()])
@@ -302,7 +226,6 @@ impl Lowering<'_> {
 
     fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
         match plan {
-            LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => self.limit(),
             LogicalPlan::Window(_) => {
                 Refusal::new("window functions are not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["over"])
@@ -315,7 +238,6 @@ impl Lowering<'_> {
                 Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["unnest"])
             }
-            LogicalPlan::Distinct(_) => self.distinct_on(),
             other => {
                 let name = other.display().to_string();
                 let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
@@ -324,28 +246,14 @@ impl Lowering<'_> {
         }
     }
 
-    fn limit(&self) -> Refusal {
-        Refusal::new("`limit` is not maintained yet", "remove the limit, or leave the model out with --exclude")
-            .at_words(self.sql, &["limit"])
-    }
-
     fn subquery(&self) -> Refusal {
         Refusal::new("a subquery within an expression is not maintained yet", "join with it in `from` instead")
             .at_words(self.sql, &["(", "select"])
     }
 
-    fn distinct_on(&self) -> Refusal {
-        Refusal::new("`distinct on` is not maintained yet", "use `select distinct` or `group by`")
-            .at_words(self.sql, &["distinct", "on"])
-    }
-
-    fn unknown_aggregate(&self, name: &str) -> Refusal {
-        // The optimiser writes `distinct on` as an aggregate.
-        if name == "first_value" && self.distinct_on().line > 0 {
-            return self.distinct_on();
-        }
+    pub fn unknown_aggregate(&self, name: &str) -> Refusal {
         let reason = format!("aggregate `{name}` is not maintained yet");
-        Refusal::new(reason, "use count or sum, or leave the model out with --exclude").at_words(self.sql, &[name, "("])
+        Refusal::new(reason, "leave the model out with --exclude").at_words(self.sql, &[name, "("])
     }
 
     fn outer_join(&self, join_type: JoinType) -> Refusal {

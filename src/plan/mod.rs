@@ -17,22 +17,27 @@
 //!
 //! DataFusion is named here and nowhere else.
 
+mod aggregate;
 mod compile;
+mod definite;
+pub mod exact;
 mod explain;
 mod lower;
 mod program;
 pub mod recompute;
 mod refusal;
 mod session;
+mod top;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
 pub use program::Program;
 pub use refusal::Refusal;
 
-use crate::row::Row;
+use crate::row::{Direction, Row};
 use arrow::datatypes::{DataType, SchemaRef};
 use std::fmt;
+use std::ops::Range;
 
 /// A name as SQL writes it in full.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +76,14 @@ pub enum Op {
     /// Groups by the first `key` columns of the input; gives these, then one column for each aggregate.
     /// With no key there is always exactly one group.
     Reduce { input: Box<Node>, key: usize, aggregates: Vec<Aggregate> },
+    /// The rows in these places (from 0) of each group, groups being rows equal in `key`, in this order and then
+    /// by all columns. If `numbered`, a row's place (from 1) is a column behind its own.
+    Top { input: Box<Node>, key: Vec<usize>, order: Vec<(usize, Direction)>, places: Range<u64>, numbered: bool },
+    /// What several parts make of one input, side by side: the first `key` columns, which all parts have and of
+    /// which each has every value once, then the other columns of each part.
+    Beside { input: Box<Node>, parts: Vec<Node>, key: usize },
+    /// The input of the Beside around.
+    Given,
     /// All rows of all inputs.
     Union { inputs: Vec<Node> },
 }
@@ -85,4 +98,15 @@ pub enum Aggregate {
     /// `sum(x)` of integers or decimals, exact: NULLs are skipped, NULL where nothing else was there. A sum that
     /// leaves the range of its type is an error of its group, for as long as it does.
     Sum { column: usize, result: DataType },
+    /// `avg(x)` of decimals: the sum times `factor`, over the count, cut off as DataFusion does; an error of its
+    /// group where it does not fit.
+    Average { column: usize, factor: i128, precision: u8 },
+    /// `sum(x)` of doubles, exact and rounded once ([`exact`]). No errors.
+    FloatSum(usize),
+    /// `avg(x)` of doubles: their exact sum, rounded, over their count. No errors.
+    FloatAverage(usize),
+    /// `bool_and(x)`: NULLs are skipped, NULL where nothing else was there. No errors.
+    All(usize),
+    /// `bool_or(x)`, likewise.
+    Any(usize),
 }

@@ -1,9 +1,10 @@
 //! The oracle: a model's rows as a full refresh would give them, by DataFusion's own executor.
 //!
-//! It shares the parser and the binder with `lower`, and nothing of `flow`. A fault in the binder would be
+//! It shares the parser, the binder and `definite` with `lower`, and nothing of `flow`. A fault in the binder would be
 //! seen by neither: tests therefore ask Postgres and DuckDB too.
 
 use super::Relation;
+use super::definite::definite;
 use super::session::{register, row_schema, session};
 use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -45,7 +46,8 @@ impl Recompute {
         };
         let run = async {
             let plan = self.state.create_logical_plan(sql).await?;
-            let plan = self.state.create_physical_plan(&plan).await?;
+            let plan = definite(self.state.optimize(&plan)?)?;
+            let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
             let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;
             Ok((plan.schema(), batches))
         };

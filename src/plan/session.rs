@@ -9,6 +9,9 @@ use datafusion::catalog::{
 use datafusion::common::Result as DfResult;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::enforce_sorting::EnforceSorting;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
@@ -30,7 +33,14 @@ pub fn session(home: &Relation) -> SessionState {
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
+        .with_physical_optimizer_rules(physical_rules())
         .build()
+}
+
+/// All but the one that takes out sorts which it deems needless: `definite` has put them there for good.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = PhysicalOptimizer::default().rules;
+    rules.into_iter().filter(|rule| rule.name() != EnforceSorting::new().name()).collect()
 }
 
 /// Makes `table` known under its full name.

@@ -269,6 +269,18 @@ impl Codec {
         })
     }
 
+    /// A cell of doubles; `None` for NULL.
+    #[inline]
+    pub fn float(cell: &[u8]) -> Option<f64> {
+        (cell[0] != NULL).then(|| f64_of(&cell[1..]))
+    }
+
+    /// A cell of booleans; `None` for NULL.
+    #[inline]
+    pub fn truth(cell: &[u8]) -> Option<bool> {
+        (cell[0] != NULL).then(|| cell[1] == 1)
+    }
+
     /// `name=value` pairs, for people.
     pub fn show(&self, row: impl AsRef<[u8]>) -> String {
         self.show_prefix(row.as_ref(), self.kinds.len())

@@ -6,6 +6,7 @@
 //! - [`Table`]: the shape of a source table: columns that models use, and which of them are the key.
 //! - [`Change`]: what a source says happened to a row; [`Delta`]: what that means, rows with a diff.
 //! - [`Moment`], [`Position`], [`Cut`]: our time, a source's place, and every source's place at a Moment.
+//! - [`Direction`], [`Sorted`]: rows in an order of one's choice, as bytes.
 //! - [`Fingerprint`]: an order-free hash of a multiset of rows.
 //!
 //! Invariant: the bytes of two rows of one schema are equal if and only if their SQL values are equal as
@@ -18,6 +19,7 @@ mod codec;
 mod datum;
 mod fingerprint;
 mod moment;
+mod order;
 mod rows;
 mod table;
 
@@ -26,5 +28,6 @@ pub use codec::{Cells, Codec, Row, RowWriter, append, check_types};
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
+pub use order::{Direction, Sorted};
 pub use rows::{Rows, compare, lead};
 pub use table::{Table, TableName, type_name, type_named};

@@ -1,0 +1,179 @@
+//! SQL leaves some results open: which of equal rows a `limit` keeps, in what order `string_agg` joins, how
+//! doubles are rounded on the way to their sum. Here each gets one answer, written into the plan.
+//!
+//! What is maintained and what `recompute` gives are made from the same definite plan, and so agree:
+//!
+//! - Beneath all whose result depends on the order of its input stands a Sort by whole rows: first what the
+//!   SQL asks for, then every column. `lower` reads the order from there, the executor performs it (the session
+//!   has no rule that takes sorts out again). Ranks see only what the SQL asks for: their ties stay ties.
+//! - Doubles are summed exactly (`exact`), and their min and max know where NaN stands: last.
+//! - Grouping sets are a union of plain groups, with a row for `()` even where there are no rows.
+
+use super::exact::{self, exact};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort as SortExpr};
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{
+    self as df, Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, Window, cast, lit,
+};
+use std::sync::Arc;
+
+/// The optimised plan with nothing left open.
+pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let definite = |node| {
+        Ok(Transformed::yes(match node {
+            LogicalPlan::TableScan(scan) => LogicalPlan::TableScan(df::TableScan { fetch: None, ..scan }),
+            LogicalPlan::Sort(sort) => {
+                let expr = total(sort.expr, sort.input.schema());
+                LogicalPlan::Sort(df::Sort { expr, ..sort })
+            }
+            LogicalPlan::Limit(limit) if !matches!(limit.input.as_ref(), LogicalPlan::Sort(_)) => {
+                let input = sorted(limit.input, Vec::new());
+                LogicalPlan::Limit(df::Limit { input, ..limit })
+            }
+            LogicalPlan::Window(window) => {
+                let order = window.window_expr.first().map(window_order).unwrap_or_default();
+                LogicalPlan::Window(Window { input: sorted(window.input, order), ..window })
+            }
+            LogicalPlan::Aggregate(group) => match group.group_expr.as_slice() {
+                [Expr::GroupingSet(sets)] => grouping_sets(&group, sets)?,
+                _ => LogicalPlan::Aggregate(aggregate(group)?),
+            },
+            other => other,
+        }))
+    };
+    plan.transform_up(definite).data()
+}
+
+/// By these, then by every column: only equal rows are left without an order.
+fn total(mut order: Vec<SortExpr>, schema: &DFSchema) -> Vec<SortExpr> {
+    let columns = schema.columns().into_iter().map(|column| SortExpr::new(Expr::Column(column), true, false));
+    let mut all: Vec<SortExpr> = Vec::new();
+    for by in order.drain(..).chain(columns) {
+        if !all.iter().any(|earlier| earlier.expr == by.expr) {
+            all.push(by);
+        }
+    }
+    all
+}
+
+fn sorted(input: Arc<LogicalPlan>, order: Vec<SortExpr>) -> Arc<LogicalPlan> {
+    let expr = total(order, input.schema());
+    if expr.is_empty() { input } else { Arc::new(LogicalPlan::Sort(df::Sort { expr, input, fetch: None })) }
+}
+
+/// By partition, then as the window asks. All functions of one Window node have the same.
+fn window_order(function: &Expr) -> Vec<SortExpr> {
+    let Expr::WindowFunction(function) = function.clone().unalias_nested().data else { return Vec::new() };
+    let partition = function.params.partition_by.into_iter().map(|by| SortExpr::new(by, true, false));
+    partition.chain(function.params.order_by).collect()
+}
+
+fn aggregate(group: Aggregate) -> DfResult<Aggregate> {
+    let Aggregate { input, group_expr, aggr_expr, .. } = group;
+    let calls = aggr_expr.into_iter().map(|call| {
+        let name = call.schema_name().to_string();
+        let definite = call.transform_up(|e| match e {
+            Expr::AggregateFunction(call) => definite_call(call, input.schema()),
+            other => Ok(Transformed::no(other)),
+        })?;
+        // A function of another name must not rename its column.
+        let named = definite.transformed && !matches!(definite.data, Expr::Alias(_));
+        Ok(if named { definite.data.alias(name) } else { definite.data })
+    });
+    let calls = calls.collect::<DfResult<Vec<_>>>()?;
+    let open: Vec<AggregateFunction> = calls.iter().filter_map(depends_on_order).collect();
+    let input = match open.is_empty() {
+        true => input,
+        false => {
+            let asked = open.into_iter().filter(|call| call.func.name() != "first_value");
+            sorted(input, asked.map(|call| call.params.order_by).find(|by| !by.is_empty()).unwrap_or_default())
+        }
+    };
+    Aggregate::try_new(input, group_expr, calls)
+}
+
+fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let is_float = match call.params.args.first() {
+        Some(argument) => argument.get_type(schema)?.is_floating(),
+        None => false,
+    };
+    match call.func.name() {
+        // The last is the first of the reversed order: then the executor's choice among equals does not matter.
+        "last_value" => {
+            call.params.order_by = call.params.order_by.iter().map(SortExpr::reverse).collect();
+            call.func = first_value_udaf();
+        }
+        name @ ("min" | "max") if is_float => {
+            let descends = name == "max";
+            call.params.order_by = vec![SortExpr::new(call.params.args[0].clone(), !descends, false)];
+            call.params.distinct = false;
+            call.func = first_value_udaf();
+        }
+        name if is_float && let Some(function) = exact(name) => {
+            call.params.args = vec![cast(call.params.args.swap_remove(0), DataType::Float64)];
+            call.func = function;
+        }
+        _ => return Ok(Transformed::no(Expr::AggregateFunction(call))),
+    }
+    Ok(Transformed::yes(Expr::AggregateFunction(call)))
+}
+
+/// The call, if rows in another order may change its result, be it only by rounding.
+fn depends_on_order(call: &Expr) -> Option<AggregateFunction> {
+    let Expr::AggregateFunction(call) = call.clone().unalias_nested().data else { return None };
+    let depends = match call.func.name() {
+        "count" | "sum" | "avg" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" => false,
+        exact::SUM | exact::AVG | "median" | "percentile_cont" | "approx_distinct" => false,
+        // Rows that are equal in their order are equal in what is asked for.
+        "first_value" => !call.params.args.iter().all(|a| call.params.order_by.iter().any(|by| by.expr == *a)),
+        _ => true,
+    };
+    depends.then_some(call)
+}
+
+/// One plain Aggregate for each grouping, with NULLs for the columns that it leaves out.
+fn grouping_sets(group: &Aggregate, sets: &GroupingSet) -> DfResult<LogicalPlan> {
+    let all = grouping_set_to_exprlist(&group.group_expr)?;
+    let columns: Vec<_> = group.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+    let mut inputs = Vec::new();
+    for set in each(sets) {
+        let (of_set, _): (Vec<&Expr>, Vec<&Expr>) = all.iter().partition(|e| set.contains(e));
+        let keys = of_set.iter().map(|e| (*e).clone()).collect::<Vec<_>>();
+        // A grouping of nothing that asks for nothing is still a row.
+        let one = datafusion::functions_aggregate::count::count_all();
+        let calls = if keys.is_empty() && group.aggr_expr.is_empty() { vec![one] } else { group.aggr_expr.clone() };
+        let plain = aggregate(Aggregate::try_new(group.input.clone(), keys, calls)?)?;
+        let own = plain.schema.columns();
+        let mut outputs: Vec<Expr> = Vec::new();
+        let mut left_out = 0u64;
+        for (e, (_, field)) in all.iter().zip(&columns) {
+            let place = of_set.iter().position(|own| own == e);
+            left_out = left_out << 1 | place.is_none() as u64;
+            outputs.push(match place {
+                Some(place) => Expr::Column(own[place].clone()),
+                None => lit(ScalarValue::try_from(field.data_type())?),
+            });
+        }
+        outputs.push(lit(ScalarValue::from(left_out).cast_to(columns[all.len()].1.data_type())?));
+        outputs.extend(own[of_set.len()..].iter().take(group.aggr_expr.len()).cloned().map(Expr::Column));
+        let named = outputs.into_iter().zip(&columns).map(|(e, (q, f))| e.alias_qualified(q.clone(), f.name()));
+        let plain = Arc::new(LogicalPlan::Aggregate(plain));
+        inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(named.collect(), plain)?)));
+    }
+    Ok(LogicalPlan::Union(df::Union { inputs, schema: group.schema.clone() }))
+}
+
+fn each(sets: &GroupingSet) -> Vec<Vec<Expr>> {
+    match sets {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Rollup(all) => (0..=all.len()).rev().map(|count| all[..count].to_vec()).collect(),
+        GroupingSet::Cube(all) => {
+            let taken = |set: usize| all.iter().enumerate().filter(move |(i, _)| set >> i & 1 == 1);
+            (0..1 << all.len()).map(|set| taken(set).map(|(_, e)| e.clone()).collect()).collect()
+        }
+    }
+}
