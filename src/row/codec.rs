@@ -10,25 +10,31 @@
 //!   bool          00 | 01
 //!   ints, dates,
 //!   times         big-endian, sign bit flipped; as wide as the type
-//!   decimal       16 bytes big-endian, sign bit flipped, at the column's scale
+//!   decimal       16 or 32 bytes big-endian, sign bit flipped, at the column's scale
 //!   float         big-endian bits, all flipped if negative, else the sign bit; one NaN, no -0.0
 //!   text, bytes   each 00 as 00 FF, closed by 00 00
 //!   uuid          16 bytes
+//!   list, map     each item (of a map: a struct of key and value), closed by 00: of two lists of which one
+//!                 begins the other, the shorter comes first
+//!   struct        each field
 //! ```
+//!
+//! Within a list or struct NULL equals NULL, as Postgres compares arrays and composite values; only a NULL that
+//! is the whole column never joins.
+//!
+//! Intervals have no row form, on purpose. To Postgres `1 month` equals `30 days`, so both would need the same
+//! bytes; yet added to a date they differ, so neither may stand for the other.
 //!
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use crate::error::{Error, Result};
+use super::cell::{Kind, NULL, f64_of, i32_of, i64_of, i128_of, length, read};
+use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-
-const NULL: u8 = 0xFF;
-const VALUE: u8 = 0x01;
 
 /// One row of some schema.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,65 +86,6 @@ impl<'de> serde::Deserialize<'de> for Row {
     }
 }
 
-/// Refuses a schema with a column whose type has no row form, by name.
-pub fn check_types(schema: &Schema) -> Result<()> {
-    for field in schema.fields() {
-        if Kind::of(field.data_type()).is_none() {
-            return Err(Error::operator(format!(
-                "column `{}` has type {}, which no row can hold yet",
-                field.name(),
-                field.data_type()
-            ))
-            .hint(format!("cast `{}` to text or to a plain scalar type in the model", field.name())));
-        }
-    }
-    Ok(())
-}
-
-/// How a type lies in a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Bool,
-    /// An integer, date, time or timestamp of so many bytes.
-    Int(usize),
-    Float32,
-    Float64,
-    Decimal,
-    Text,
-    Bytes,
-    Uuid,
-}
-
-impl Kind {
-    fn of(data_type: &DataType) -> Option<Kind> {
-        Some(match data_type {
-            DataType::Boolean => Kind::Bool,
-            DataType::Int32 | DataType::Date32 => Kind::Int(4),
-            DataType::Int64 | DataType::Time64(TimeUnit::Microsecond) => Kind::Int(8),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Int(8),
-            DataType::Float32 => Kind::Float32,
-            DataType::Float64 => Kind::Float64,
-            DataType::Decimal128(_, _) => Kind::Decimal,
-            DataType::Utf8 => Kind::Text,
-            DataType::Binary => Kind::Bytes,
-            DataType::FixedSizeBinary(16) => Kind::Uuid,
-            _ => return None,
-        })
-    }
-
-    /// The width after the tag, where it is fixed.
-    fn width(self) -> Option<usize> {
-        Some(match self {
-            Kind::Bool => 1,
-            Kind::Int(width) => width,
-            Kind::Float32 => 4,
-            Kind::Float64 => 8,
-            Kind::Decimal | Kind::Uuid => 16,
-            Kind::Text | Kind::Bytes => return None,
-        })
-    }
-}
-
 /// Turns columns into rows and rows into columns, for one schema.
 #[derive(Clone, Debug)]
 pub struct Codec {
@@ -147,7 +94,7 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Panics on a type that [`check_types`] refuses: call that first, where the schema is the user's.
+    /// Panics on a type that [`check_types`](super::check_types) refuses: call that first, where the schema is the user's.
     pub fn new(schema: SchemaRef) -> Codec {
         let kind = |f: &FieldRef| Kind::of(f.data_type()).expect("check_types has passed this schema");
         Codec { kinds: schema.fields().iter().map(kind).collect(), schema }
@@ -166,7 +113,7 @@ impl Codec {
 
     /// A column of this schema as rows hold it.
     pub fn cells(&self, array: &ArrayRef, column: usize) -> Cells {
-        encode_column(array, self.kinds[column])
+        encode_column(array, &self.kinds[column])
     }
 
     pub fn decode<R: AsRef<[u8]>>(&self, rows: impl IntoIterator<Item = R>) -> RecordBatch {
@@ -186,7 +133,7 @@ impl Codec {
             let mut from = 0;
             for kind in &self.kinds[..width] {
                 starts.push(from as u32);
-                from += length(&row[from..], *kind);
+                from += length(&row[from..], kind);
             }
             starts.push(from as u32);
         }
@@ -195,7 +142,7 @@ impl Codec {
                 let ends = &starts[at * (width + 1) + column..];
                 &row(at)[ends[0] as usize..ends[1] as usize]
             };
-            decode_column(count, cell, self.kinds[*column], self.schema.field(*column).data_type())
+            decode_column(count, cell, &self.kinds[*column], self.schema.field(*column).data_type())
         };
         columns.iter().map(array).collect()
     }
@@ -205,7 +152,7 @@ impl Codec {
         let mut rest = row.bytes();
         let mut datums = Vec::with_capacity(self.kinds.len());
         for (kind, field) in self.kinds.iter().zip(self.schema.fields()) {
-            let (datum, after) = read(rest, *kind, field.data_type());
+            let (datum, after) = read(rest, kind, field.data_type());
             datums.push(datum);
             rest = after;
         }
@@ -217,7 +164,7 @@ impl Codec {
         let mut at = 0;
         let span = |kind: &Kind| {
             let from = at;
-            at += length(&row[at..], *kind);
+            at += length(&row[at..], kind);
             from..at
         };
         self.kinds.iter().map(span).collect()
@@ -226,7 +173,7 @@ impl Codec {
     /// How many bytes the first `columns` columns of a row take.
     #[inline]
     pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
-        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], *kind))
+        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
     }
 
     /// Where each column of a row ends; `ends` is the caller's, to be used again.
@@ -235,7 +182,7 @@ impl Codec {
         ends.clear();
         let mut at = 0;
         ends.extend(self.kinds.iter().map(|kind| {
-            at += length(&row[at..], *kind);
+            at += length(&row[at..], kind);
             at as u32
         }));
     }
@@ -261,7 +208,7 @@ impl Codec {
         if cell[0] == NULL {
             return None;
         }
-        Some(match self.kinds[column] {
+        Some(match &self.kinds[column] {
             Kind::Int(4) => i32_of(&cell[1..]).into(),
             Kind::Int(_) => i64_of(&cell[1..]).into(),
             Kind::Decimal => i128_of(&cell[1..]),
@@ -290,7 +237,7 @@ impl Codec {
     pub fn show_prefix(&self, row: &[u8], columns: usize) -> String {
         let mut rest = row;
         let show = |(kind, field): (&Kind, &FieldRef)| {
-            let (datum, after) = read(rest, *kind, field.data_type());
+            let (datum, after) = read(rest, kind, field.data_type());
             rest = after;
             format!("{}={datum}", field.name())
         };
@@ -298,302 +245,10 @@ impl Codec {
     }
 }
 
-/// One column of many rows, as rows hold it.
-#[derive(Default)]
-pub struct Cells {
-    bytes: RowWriter,
-    ends: Vec<u32>,
-}
-
-impl Cells {
-    #[inline]
-    pub fn cell(&self, at: usize) -> &[u8] {
-        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.bytes.0[from..self.ends[at] as usize]
-    }
-
-    fn end(&mut self) {
-        self.ends.push(u32::try_from(self.bytes.0.len()).expect("a batch is far below 4 GiB"));
-    }
-}
-
-/// Adds a value to the bytes of a row.
-pub fn append(row: &mut Vec<u8>, datum: &Datum) {
-    let mut writer = RowWriter(std::mem::take(row));
-    writer.push(datum);
-    *row = writer.0;
-}
-
-/// Writes one row, value after value.
-#[derive(Default)]
-pub struct RowWriter(Vec<u8>);
-
-impl RowWriter {
-    pub fn push(&mut self, datum: &Datum) {
-        match datum {
-            Datum::Null => return self.0.push(NULL),
-            _ => self.0.push(VALUE),
-        }
-        match datum {
-            Datum::Null => unreachable!("returned above"),
-            Datum::Bool(v) => self.0.push(*v as u8),
-            Datum::Int32(v) | Datum::Date(v) => self.int32(*v),
-            Datum::Int64(v) | Datum::Time(v) | Datum::Timestamp(v) => self.int64(*v),
-            Datum::Float32(v) => self.float32(*v),
-            Datum::Float64(v) => self.float64(*v),
-            Datum::Decimal(v) => self.0.extend_from_slice(&((*v as u128) ^ (1 << 127)).to_be_bytes()),
-            Datum::Text(v) => self.escaped(v.as_bytes()),
-            Datum::Bytes(v) => self.escaped(v),
-            Datum::Uuid(v) => self.0.extend_from_slice(v),
-        }
-    }
-
-    /// A column's bytes as another row holds them.
-    pub fn push_encoded(&mut self, column: &[u8]) {
-        self.0.extend_from_slice(column);
-    }
-
-    pub fn finish(self) -> Row {
-        Row(self.0.into())
-    }
-
-    fn int32(&mut self, v: i32) {
-        self.0.extend_from_slice(&((v as u32) ^ (1 << 31)).to_be_bytes());
-    }
-
-    fn int64(&mut self, v: i64) {
-        self.0.extend_from_slice(&((v as u64) ^ (1 << 63)).to_be_bytes());
-    }
-
-    fn float32(&mut self, v: f32) {
-        let bits = if v.is_nan() { f32::NAN.to_bits() & 0x7FFF_FFFF } else { (v + 0.0).to_bits() };
-        let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-        self.0.extend_from_slice(&ordered.to_be_bytes());
-    }
-
-    fn float64(&mut self, v: f64) {
-        let bits = if v.is_nan() { f64::NAN.to_bits() & (u64::MAX >> 1) } else { (v + 0.0).to_bits() };
-        let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
-        self.0.extend_from_slice(&ordered.to_be_bytes());
-    }
-
-    fn escaped(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|b| *b == 0) {
-            self.0.extend_from_slice(part);
-            if part.last() == Some(&0) {
-                self.0.push(0xFF);
-            }
-        }
-        self.0.extend_from_slice(&[0, 0]);
-    }
-}
-
-/// How long the column is that these bytes begin with.
-fn length(bytes: &[u8], kind: Kind) -> usize {
-    if bytes[0] == NULL {
-        return 1;
-    }
-    if let Some(width) = kind.width() {
-        return 1 + width;
-    }
-    let mut at = 1;
-    loop {
-        at += bytes[at..].iter().position(|b| *b == 0).expect("text is closed by 00 00");
-        if bytes[at + 1] == 0 {
-            return at + 2;
-        }
-        at += 2;
-    }
-}
-
-fn read<'a>(bytes: &'a [u8], kind: Kind, data_type: &DataType) -> (Datum, &'a [u8]) {
-    let (column, rest) = bytes.split_at(length(bytes, kind));
-    if column[0] == NULL {
-        return (Datum::Null, rest);
-    }
-    let value = &column[1..];
-    let datum = match kind {
-        Kind::Bool => Datum::Bool(value[0] == 1),
-        Kind::Int(4) => match data_type {
-            DataType::Date32 => Datum::Date(i32_of(value)),
-            _ => Datum::Int32(i32_of(value)),
-        },
-        Kind::Int(_) => match data_type {
-            DataType::Time64(_) => Datum::Time(i64_of(value)),
-            DataType::Timestamp(_, _) => Datum::Timestamp(i64_of(value)),
-            _ => Datum::Int64(i64_of(value)),
-        },
-        Kind::Float32 => Datum::Float32(f32_of(value)),
-        Kind::Float64 => Datum::Float64(f64_of(value)),
-        Kind::Decimal => Datum::Decimal(i128_of(value)),
-        Kind::Text => Datum::Text(String::from_utf8(unescaped(value)).expect(TEXT)),
-        Kind::Bytes => Datum::Bytes(unescaped(value)),
-        Kind::Uuid => Datum::Uuid(sized(value)),
-    };
-    (datum, rest)
-}
-
-fn sized<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().expect("the kind fixes the width")
-}
-
-fn unescaped(value: &[u8]) -> Vec<u8> {
-    let value = &value[..value.len() - 2];
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut escape = false;
-    for byte in value {
-        if !escape {
-            bytes.push(*byte);
-        }
-        escape = !escape && *byte == 0;
-    }
-    bytes
-}
-
-fn encode_column(array: &ArrayRef, kind: Kind) -> Cells {
-    let mut cells = Cells::default();
-    macro_rules! column {
-        ($typed:expr, $value:ident => $datum:expr) => {{
-            let typed = $typed;
-            for i in 0..typed.len() {
-                if typed.is_null(i) {
-                    cells.bytes.push(&Datum::Null);
-                } else {
-                    let $value = typed.value(i);
-                    cells.bytes.push(&$datum);
-                }
-                cells.end();
-            }
-        }};
-    }
-    macro_rules! texts {
-        ($typed:expr) => {{
-            let typed = $typed;
-            for i in 0..typed.len() {
-                cells.bytes.push_text(typed.is_valid(i).then(|| typed.value(i).as_ref()));
-                cells.end();
-            }
-        }};
-    }
-    match (kind, array.data_type()) {
-        (Kind::Bool, _) => column!(array.as_boolean(), v => Datum::Bool(v)),
-        (Kind::Int(4), DataType::Date32) => column!(array.as_primitive::<Date32Type>(), v => Datum::Date(v)),
-        (Kind::Int(4), _) => column!(array.as_primitive::<Int32Type>(), v => Datum::Int32(v)),
-        (Kind::Int(_), DataType::Time64(_)) => {
-            column!(array.as_primitive::<Time64MicrosecondType>(), v => Datum::Time(v))
-        }
-        (Kind::Int(_), DataType::Timestamp(_, _)) => {
-            column!(array.as_primitive::<TimestampMicrosecondType>(), v => Datum::Timestamp(v))
-        }
-        (Kind::Int(_), _) => column!(array.as_primitive::<Int64Type>(), v => Datum::Int64(v)),
-        (Kind::Float32, _) => column!(array.as_primitive::<Float32Type>(), v => Datum::Float32(v)),
-        (Kind::Float64, _) => column!(array.as_primitive::<Float64Type>(), v => Datum::Float64(v)),
-        (Kind::Decimal, _) => column!(array.as_primitive::<Decimal128Type>(), v => Datum::Decimal(v)),
-        (Kind::Uuid, _) => column!(array.as_fixed_size_binary(), v => Datum::Uuid(sized(v))),
-        (Kind::Text, _) => texts!(array.as_string::<i32>()),
-        (Kind::Bytes, _) => texts!(array.as_binary::<i32>()),
-    }
-    cells
-}
-
-fn decode_column<'a>(count: usize, cell: impl Fn(usize) -> &'a [u8], kind: Kind, data_type: &DataType) -> ArrayRef {
-    macro_rules! numbers {
-        ($type:ty, $read:expr) => {{
-            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| $read(&cell[1..]));
-            Arc::new(PrimitiveArray::<$type>::from_iter((0..count).map(value)).with_data_type(data_type.clone()))
-        }};
-    }
-    match (kind, data_type) {
-        (Kind::Bool, _) => {
-            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| cell[1] == 1);
-            Arc::new(BooleanArray::from_iter((0..count).map(value)))
-        }
-        (Kind::Int(4), DataType::Date32) => numbers!(Date32Type, i32_of),
-        (Kind::Int(4), _) => numbers!(Int32Type, i32_of),
-        (Kind::Int(_), DataType::Time64(_)) => numbers!(Time64MicrosecondType, i64_of),
-        (Kind::Int(_), DataType::Timestamp(_, _)) => numbers!(TimestampMicrosecondType, i64_of),
-        (Kind::Int(_), _) => numbers!(Int64Type, i64_of),
-        (Kind::Float32, _) => numbers!(Float32Type, f32_of),
-        (Kind::Float64, _) => numbers!(Float64Type, f64_of),
-        (Kind::Decimal, _) => numbers!(Decimal128Type, i128_of),
-        (Kind::Text, _) => {
-            let mut builder = StringBuilder::new();
-            for at in 0..count {
-                builder.append_option(text_of(cell(at)).map(|value| match value {
-                    Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).expect(TEXT)),
-                    Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect(TEXT)),
-                }));
-            }
-            Arc::new(builder.finish())
-        }
-        (Kind::Bytes, _) => {
-            let mut builder = BinaryBuilder::new();
-            (0..count).for_each(|at| builder.append_option(text_of(cell(at))));
-            Arc::new(builder.finish())
-        }
-        (Kind::Uuid, _) => {
-            let mut builder = FixedSizeBinaryBuilder::with_capacity(count, 16);
-            for at in 0..count {
-                match cell(at) {
-                    [NULL] => builder.append_null(),
-                    cell => builder.append_value(&cell[1..]).expect("16 bytes"),
-                }
-            }
-            Arc::new(builder.finish())
-        }
-    }
-}
-
-const TEXT: &str = "text was a String when written";
-
-fn text_of(cell: &[u8]) -> Option<Cow<'_, [u8]>> {
-    (cell[0] != NULL).then(|| match &cell[1..cell.len() - 2] {
-        plain if !plain.contains(&0) => Cow::Borrowed(plain),
-        _ => Cow::Owned(unescaped(&cell[1..])),
-    })
-}
-
-#[inline]
-fn i32_of(value: &[u8]) -> i32 {
-    (u32::from_be_bytes(sized(value)) ^ (1 << 31)) as i32
-}
-
-#[inline]
-fn i64_of(value: &[u8]) -> i64 {
-    (u64::from_be_bytes(sized(value)) ^ (1 << 63)) as i64
-}
-
-#[inline]
-fn i128_of(value: &[u8]) -> i128 {
-    (u128::from_be_bytes(sized(value)) ^ (1 << 127)) as i128
-}
-
-fn f32_of(value: &[u8]) -> f32 {
-    let bits = u32::from_be_bytes(sized(value));
-    f32::from_bits(if bits >> 31 == 1 { bits ^ (1 << 31) } else { !bits })
-}
-
-fn f64_of(value: &[u8]) -> f64 {
-    let bits = u64::from_be_bytes(sized(value));
-    f64::from_bits(if bits >> 63 == 1 { bits ^ (1 << 63) } else { !bits })
-}
-
-impl RowWriter {
-    /// Text or bytes straight from a column, without a `Datum` between.
-    fn push_text(&mut self, value: Option<&[u8]>) {
-        match value {
-            None => self.0.push(NULL),
-            Some(bytes) => {
-                self.0.push(VALUE);
-                self.escaped(bytes);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::{RowWriter, list_of, struct_of};
 
     fn every_type() -> Codec {
         let field = |name: &str, t| Field::new(name, t, true);
@@ -611,6 +266,8 @@ mod tests {
             field("timestamp", DataType::Timestamp(TimeUnit::Microsecond, None)),
             field("timestamptz", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
             field("uuid", DataType::FixedSizeBinary(16)),
+            field("decimal256", DataType::Decimal256(60, 30)),
+            field("nested", list_of(struct_of([("x", DataType::Int32), ("ys", list_of(DataType::Utf8))]))),
         ])))
     }
 
@@ -637,6 +294,8 @@ mod tests {
             Datum::Timestamp(-1),
             Datum::Timestamp(1),
             Datum::Uuid([7; 16]),
+            Datum::Decimal256(i256::from_i128(-7)),
+            list([Datum::Null, Datum::Struct(vec![Datum::Int32(1), list([Datum::Null, Datum::Text("y".into())])])]),
         ];
         let nulls = vec![Datum::Null; full.len()];
         let rows = [row(&full), row(&nulls)];
@@ -650,27 +309,170 @@ mod tests {
         assert_eq!(codec.prefix(rows[0].bytes(), 2), 2 + 5);
     }
 
-    #[test]
-    fn bytes_are_equal_where_sql_values_are() {
-        let one = |d| row(&[d]);
-        assert_eq!(one(Datum::Float64(0.0)), one(Datum::Float64(-0.0)));
-        assert_eq!(one(Datum::Float64(f64::NAN)), one(Datum::Float64(-f64::NAN)));
-        assert_eq!(one(Datum::Float32(0.0)), one(Datum::Float32(-0.0)));
-        assert_ne!(one(Datum::Text("a".into())), one(Datum::Text("a\0".into())));
+    /// The one row of one value.
+    fn one(datum: Datum) -> Row {
+        row(&[datum])
+    }
+
+    /// The rows of a column with nothing beside it.
+    fn rows_of(array: impl Array + 'static) -> Vec<Row> {
+        let schema = Arc::new(Schema::new(vec![Field::new("c", array.data_type().clone(), true)]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(array)]).expect("of this schema");
+        Codec::new(schema).encode(&batch)
+    }
+
+    fn ascending(datums: impl IntoIterator<Item = Datum>) {
+        let rows: Vec<Row> = datums.into_iter().map(one).collect();
+        assert!(rows.is_sorted_by(|a, b| a < b), "{rows:?}");
+    }
+
+    fn list<const N: usize>(items: [Datum; N]) -> Datum {
+        Datum::List(items.into())
     }
 
     #[test]
-    fn bytes_order_as_values_do() {
-        let ascending = |datums: Vec<Datum>| {
-            let rows: Vec<Row> = datums.into_iter().map(|d| row(&[d])).collect();
-            assert!(rows.is_sorted_by(|a, b| a < b), "{rows:?}");
+    fn null_equals_null_in_grouping_and_is_known_to_joins() {
+        assert_eq!(one(Datum::Null), rows_of(Int32Array::from(vec![None]))[0]);
+        for value in [Datum::Text("".into()), Datum::Bytes(vec![]), Datum::Int32(0), list([]), list([Datum::Null])] {
+            let value = one(value);
+            assert!(!Codec::is_null(value.bytes()), "{value:?}");
+            assert!(value < one(Datum::Null), "{value:?}");
+        }
+        assert!(Codec::is_null(one(Datum::Null).bytes()));
+    }
+
+    #[test]
+    fn every_nan_is_one_value_and_the_last() {
+        let nans = [f64::NAN, -f64::NAN, f64::from_bits(0x7FF0_0000_0000_0001), f64::from_bits(u64::MAX)];
+        assert!(nans.iter().all(|nan| nan.is_nan() && one(Datum::Float64(*nan)) == one(Datum::Float64(nans[0]))));
+        let nans = [f32::NAN, -f32::NAN, f32::from_bits(0x7F80_0001), f32::from_bits(u32::MAX)];
+        assert!(nans.iter().all(|nan| nan.is_nan() && one(Datum::Float32(*nan)) == one(Datum::Float32(nans[0]))));
+        ascending([Datum::Float64(f64::INFINITY), Datum::Float64(-f64::NAN), Datum::Null]);
+        ascending([Datum::Float32(f32::INFINITY), Datum::Float32(-f32::NAN), Datum::Null]);
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(one(Datum::Float64(-0.0)), one(Datum::Float64(0.0)));
+        assert_eq!(one(Datum::Float32(-0.0)), one(Datum::Float32(0.0)));
+        ascending([-f64::MIN_POSITIVE, -0.0, 5e-324].map(Datum::Float64));
+    }
+
+    #[test]
+    fn floats_are_in_the_order_of_numbers() {
+        ascending([f64::NEG_INFINITY, -2.0, -0.0, 1e-300, 3.0, f64::INFINITY, f64::NAN].map(Datum::Float64));
+        ascending([f32::NEG_INFINITY, -2.0, -0.0, 1e-30, 3.0, f32::INFINITY, f32::NAN].map(Datum::Float32));
+    }
+
+    #[test]
+    fn integers_are_in_the_order_of_numbers() {
+        ascending([Datum::Int64(i64::MIN), Datum::Int64(-1), Datum::Int64(0), Datum::Int64(9), Datum::Null]);
+        ascending([i32::MIN, -256, -1, 7, i32::MAX].map(Datum::Int32));
+    }
+
+    #[test]
+    fn decimals_are_equal_by_value_whatever_their_precision() {
+        let decimals = |precision| Decimal128Array::from(vec![150, -1]).with_precision_and_scale(precision, 2);
+        assert_eq!(rows_of(decimals(4).expect("fits")), rows_of(decimals(38).expect("fits")));
+        ascending([i128::MIN, -10, -9, 0, 11, i128::MAX].map(Datum::Decimal));
+    }
+
+    #[test]
+    fn decimals_go_on_beyond_38_digits() {
+        let wide =
+            |sign: i128| Datum::Decimal256(i256::from_i128(i128::MAX).wrapping_mul(i256::from_i128(sign * 1000)));
+        let narrow = |v| Datum::Decimal256(i256::from_i128(v));
+        ascending([wide(-2), wide(-1), narrow(i128::MIN), narrow(-1), narrow(0), narrow(1), wide(1), Datum::Null]);
+        let decimals = |precision| {
+            let values = [i256::from_i128(150), i256::from_i128(-1)];
+            Decimal256Array::from_iter_values(values).with_precision_and_scale(precision, 2)
         };
-        ascending(vec![Datum::Int64(i64::MIN), Datum::Int64(-1), Datum::Int64(0), Datum::Int64(9), Datum::Null]);
-        ascending(vec![Datum::Int32(i32::MIN), Datum::Int32(-1), Datum::Int32(7)]);
-        let floats = [f64::NEG_INFINITY, -2.0, -0.0, 1e-300, 3.0, f64::INFINITY, f64::NAN];
-        ascending(floats.into_iter().map(Datum::Float64).collect());
-        ascending(vec![Datum::Decimal(-10), Datum::Decimal(-9), Datum::Decimal(0), Datum::Decimal(11)]);
-        let texts = ["", "\0", "\0a", "a", "a\0", "aa", "b"];
-        ascending(texts.iter().map(|t| Datum::Text(t.to_string())).collect());
+        assert_eq!(rows_of(decimals(40).expect("fits")), rows_of(decimals(76).expect("fits")));
+    }
+
+    #[test]
+    fn a_timestamp_with_zone_is_its_instant() {
+        let at = |zone: &str| TimestampMicrosecondArray::from(vec![0, -1]).with_timezone(zone);
+        assert_eq!(rows_of(at("UTC")), rows_of(at("+02:00")));
+        assert_eq!(rows_of(at("UTC"))[1], one(Datum::Timestamp(-1)));
+    }
+
+    #[test]
+    fn times_before_the_epoch_come_first() {
+        ascending([i32::MIN, -719_163, -1, 0, 20_000].map(Datum::Date));
+        ascending([i64::MIN, -86_400_000_001, -1, 0, 1, i64::MAX].map(Datum::Timestamp));
+        ascending([0, 1, 86_399_999_999].map(Datum::Time));
+    }
+
+    #[test]
+    fn false_comes_before_true() {
+        ascending([Datum::Bool(false), Datum::Bool(true), Datum::Null]);
+    }
+
+    #[test]
+    fn text_is_equal_and_ordered_by_its_bytes() {
+        let text = |text: &str| Datum::Text(text.into());
+        ascending(["", "\0", "\0a", "Z", "a", "a\0", "a\0\0", "a ", "aa", "b", "e\u{301}", "é", "🦀"].map(text));
+    }
+
+    #[test]
+    fn bytes_are_equal_and_ordered_as_they_are() {
+        let bytes: [&[u8]; 9] = [&[], &[0], &[0, 0], &[0, 0xFF], &[1], &[1, 0], &[0xFE], &[0xFF], &[0xFF, 0xFF]];
+        ascending(bytes.map(|bytes| Datum::Bytes(bytes.into())));
+    }
+
+    #[test]
+    fn uuids_are_in_the_order_of_their_digits() {
+        ascending([[0; 16], [0x7F; 16], [0x80; 16], [0xFF; 16]].map(Datum::Uuid));
+    }
+
+    #[test]
+    fn lists_compare_item_by_item_and_the_shorter_comes_first() {
+        let [a, b] = [1, 2].map(Datum::Int32);
+        let null = Datum::Null;
+        ascending([
+            list([]),
+            list([a.clone()]),
+            list([a.clone(), a.clone()]),
+            list([a.clone(), b.clone()]),
+            list([a.clone(), null.clone()]),
+            list([b.clone()]),
+            list([null.clone()]),
+            list([null.clone(), null.clone()]),
+            null,
+        ]);
+        ascending([
+            list([list([])]),
+            list([list([]), list([])]),
+            list([list([a.clone()])]),
+            list([list([a]), list([])]),
+            list([list([b])]),
+        ]);
+        let texts = |texts: &[&str]| Datum::List(texts.iter().map(|t| Datum::Text((*t).into())).collect());
+        ascending([texts(&["", "b"]), texts(&["\0"]), texts(&["a"]), texts(&["a", ""]), texts(&["a\0"])]);
+    }
+
+    #[test]
+    fn structs_compare_field_by_field() {
+        let pair = |a: Datum, b: Datum| Datum::Struct(vec![a, b]);
+        let (one, two, null) = (Datum::Int32(1), Datum::Int32(2), Datum::Null);
+        ascending([
+            pair(one.clone(), one.clone()),
+            pair(one.clone(), two.clone()),
+            pair(one.clone(), null.clone()),
+            pair(two.clone(), one.clone()),
+            pair(null.clone(), one),
+            pair(null.clone(), null.clone()),
+            null,
+        ]);
+        assert_eq!(row(&[pair(two.clone(), Datum::Null)]), row(&[pair(two, Datum::Null)]));
+    }
+
+    #[test]
+    fn the_rules_hold_within_nested_values() {
+        let nested = |v: f64| one(Datum::Struct(vec![list([Datum::Float64(v), Datum::Null])]));
+        assert_eq!(nested(-0.0), nested(0.0));
+        assert_eq!(nested(-f64::NAN), nested(f64::NAN));
+        assert_ne!(nested(1.0), nested(2.0));
     }
 }

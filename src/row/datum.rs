@@ -2,6 +2,7 @@
 //!
 //! Inside the engine rows stay bytes or Arrow columns; a `Datum` never travels there.
 
+use arrow::datatypes::i256;
 use std::fmt;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub enum Datum {
     Float64(f64),
     /// The unscaled value; the scale is the column's.
     Decimal(i128),
+    /// As `Decimal`, of more than 38 digits.
+    Decimal256(i256),
     Text(String),
     Bytes(Vec<u8>),
     /// Days since 1970-01-01.
@@ -23,6 +26,10 @@ pub enum Datum {
     /// Microseconds since 1970, with or without zone as the column says.
     Timestamp(i64),
     Uuid([u8; 16]),
+    /// A map is a list of `Struct`s of key and value.
+    List(Vec<Datum>),
+    /// The fields in the order of the type.
+    Struct(Vec<Datum>),
 }
 
 /// For differences and messages; not a format to parse.
@@ -36,10 +43,17 @@ impl fmt::Display for Datum {
             Datum::Float32(v) => write!(f, "{v}"),
             Datum::Float64(v) => write!(f, "{v}"),
             Datum::Decimal(v) => write!(f, "{v}"),
+            Datum::Decimal256(v) => write!(f, "{v}"),
             Datum::Text(v) => write!(f, "{v:?}"),
             Datum::Date(v) => write!(f, "{v}"),
             Datum::Bytes(v) => v.iter().try_for_each(|b| write!(f, "{b:02x}")),
             Datum::Uuid(v) => v.iter().try_for_each(|b| write!(f, "{b:02x}")),
+            Datum::List(items) => write!(f, "[{}]", listed(items)),
+            Datum::Struct(fields) => write!(f, "({})", listed(fields)),
         }
     }
+}
+
+fn listed(datums: &[Datum]) -> String {
+    datums.iter().map(Datum::to_string).collect::<Vec<_>>().join(", ")
 }

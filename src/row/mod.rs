@@ -10,24 +10,31 @@
 //! - [`Fingerprint`]: an order-free hash of a multiset of rows.
 //!
 //! Invariant: the bytes of two rows of one schema are equal if and only if their SQL values are equal as
-//! GROUP BY sees them: NULL equals NULL, NaN equals NaN, -0.0 equals 0.0, decimals by value, text by bytes.
+//! GROUP BY sees them: NULL equals NULL, NaN equals NaN, -0.0 equals 0.0, decimals by value, text by bytes, lists
+//! item by item, structs field by field.
 //!
 //! This folder imports nothing of ours but `error`. Arrow's schema is our schema: columns, names, types.
 
+mod cell;
 mod change;
 mod codec;
+mod column;
 mod datum;
 mod fingerprint;
 mod moment;
 mod order;
 mod rows;
 mod table;
+mod types;
 
+pub use cell::{RowWriter, append};
 pub use change::{Change, Delta, Diff, NewRow, consolidate};
-pub use codec::{Cells, Codec, Row, RowWriter, append, check_types};
+pub use codec::{Codec, Row};
+pub use column::Cells;
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
 pub use order::{Direction, Sorted};
 pub use rows::{Rows, compare, lead};
-pub use table::{Table, TableName, type_name, type_named};
+pub use table::{Table, TableName};
+pub use types::{check_types, list_of, map_of, struct_of, type_name, type_named};

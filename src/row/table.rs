@@ -1,6 +1,6 @@
 //! The shape of a source table as the engine holds it.
 
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::SchemaRef;
 use std::fmt;
 
 /// A table's name at its source.
@@ -47,46 +47,4 @@ impl Table {
             key: self.key.iter().map(place).collect(),
         }
     }
-}
-
-/// A type's name as we write it to disk, and read it back.
-pub fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".into(),
-        DataType::Int32 => "int".into(),
-        DataType::Int64 => "long".into(),
-        DataType::Float32 => "float".into(),
-        DataType::Float64 => "double".into(),
-        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
-        DataType::Utf8 => "text".into(),
-        DataType::Binary => "bytes".into(),
-        DataType::Date32 => "date".into(),
-        DataType::Time64(_) => "time".into(),
-        DataType::Timestamp(_, None) => "timestamp".into(),
-        DataType::Timestamp(_, Some(_)) => "timestamptz".into(),
-        DataType::FixedSizeBinary(_) => "uuid".into(),
-        other => unreachable!("{other} has no row form"),
-    }
-}
-
-/// `None` for a name that [`type_name`] never gave.
-pub fn type_named(name: &str) -> Option<DataType> {
-    Some(match name {
-        "boolean" => DataType::Boolean,
-        "int" => DataType::Int32,
-        "long" => DataType::Int64,
-        "float" => DataType::Float32,
-        "double" => DataType::Float64,
-        "text" => DataType::Utf8,
-        "bytes" => DataType::Binary,
-        "date" => DataType::Date32,
-        "time" => DataType::Time64(TimeUnit::Microsecond),
-        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        "uuid" => DataType::FixedSizeBinary(16),
-        decimal => {
-            let (precision, scale) = decimal.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
-            DataType::Decimal128(precision.parse().ok()?, scale.parse().ok()?)
-        }
-    })
 }
