@@ -146,22 +146,39 @@ impl From<&Rows> for Vec<Delta> {
 /// The first 16 bytes of a row as a number: where two leads differ, they order their rows.
 #[inline]
 pub fn lead(row: &[u8]) -> u128 {
-    match row.first_chunk::<16>() {
-        Some(chunk) => u128::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 16];
-            padded[..row.len()].copy_from_slice(row);
-            u128::from_be_bytes(padded)
+    match (row.first_chunk::<16>(), row.first_chunk::<8>(), row.last_chunk::<8>()) {
+        (Some(chunk), _, _) => u128::from_be_bytes(*chunk),
+        // Two loads, of which the second begins within the first.
+        (None, Some(first), Some(last)) => {
+            let rest = u64::from_be_bytes(*last).checked_shl(8 * (16 - row.len() as u32)).unwrap_or(0);
+            u128::from(u64::from_be_bytes(*first)) << 64 | u128::from(rest)
         }
+        _ => u128::from(word(row)) << 64,
+    }
+}
+
+/// The first 8 bytes as a number: where two words differ, they order what they are of.
+#[inline]
+pub fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
     }
 }
 
 /// The order of rows: that of their bytes.
 #[inline]
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    match (a.first_chunk::<16>(), b.first_chunk::<16>()) {
-        (Some(x), Some(y)) if x != y => u128::from_be_bytes(*x).cmp(&u128::from_be_bytes(*y)),
-        _ => a.cmp(b),
+    lead(a).cmp(&lead(b)).then_with(|| a.cmp(b))
+}
+
+/// Whether a row begins with this key, which is most often short.
+#[inline]
+pub fn begins(row: &[u8], key: &[u8]) -> bool {
+    match key.len() {
+        0 => true,
+        short @ 1..=16 => row.len() >= short && (lead(row) ^ lead(key)) >> (128 - 8 * short) == 0,
+        _ => row.starts_with(key),
     }
 }
 
@@ -207,6 +224,22 @@ mod tests {
             expected.sort();
             expected.dedup();
             assert!(rows.consolidate().iter().map(|(row, _)| row).eq(expected.iter()), "{shared} bytes are shared");
+        }
+    }
+
+    #[test]
+    fn short_cuts_say_what_slices_say() {
+        let long: Vec<u8> = (0..20).collect();
+        let mut all: Vec<Vec<u8>> = (0..=20).map(|length| long[..length].to_vec()).collect();
+        for length in 1..=20 {
+            for last in [0, 1, 255] {
+                all.push([&long[..length - 1], &[last]].concat());
+            }
+        }
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(compare(a, b), a.cmp(b), "{a:?} and {b:?}");
+            assert_eq!(begins(a, b), a.starts_with(b), "{a:?} and {b:?}");
+            assert!(word(a) == word(b) || word(a).cmp(&word(b)) == a.cmp(b), "{a:?} and {b:?}");
         }
     }
 

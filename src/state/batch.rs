@@ -5,7 +5,7 @@
 
 use super::block::{BLOCK_BYTES, Block, Builder};
 use super::bodies::{Bodies, Slot};
-use crate::row::{Diff, Rows, compare, lead};
+use crate::row::{Diff, Rows, lead};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -88,12 +88,7 @@ impl Cursor<'_> {
 
     /// To the first row that is not less than `key`, if that is ahead.
     pub fn seek(&mut self, key: &[u8]) {
-        let Some(block) = &self.block else { return };
-        if self.within(key) {
-            self.at = block.seek(self.at, key);
-            if self.at == block.rows() {
-                self.enter(self.slot + 1);
-            }
+        if self.block.is_none() {
             return;
         }
         let slot = self.slot_of(key);
@@ -107,14 +102,13 @@ impl Cursor<'_> {
         }
     }
 
-    /// Whether the next slot begins behind `key`.
-    fn within(&self, key: &[u8]) -> bool {
-        self.batch.slots.get(self.slot + 1).is_none_or(|next| compare(key, next.first()).is_le())
-    }
-
     /// The last slot from here on whose first row is less than `key`, or this one.
+    #[inline]
     fn slot_of(&self, key: &[u8]) -> usize {
         let (leads, lead) = (&self.batch.leads[self.slot..], lead(key));
+        if leads.get(1).is_none_or(|next| lead < *next) {
+            return self.slot;
+        }
         let mut step = 1;
         while step < leads.len() && leads[step] < lead {
             step *= 2;

@@ -1,9 +1,9 @@
 //! A block: a sorted run of rows in one buffer, the unit that is held in memory, written, read and checked.
 //!
 //! ```text
-//!   rows, diffs, width (4 bytes each; width is 0 where rows differ in length)
+//!   rows, diff, width (4 bytes each; diff is the bytes of each diff; width is 0 where rows differ in length)
 //!   ends        4 bytes for each row, where rows differ in length
-//!   diffs       8 bytes for each row, where not every diff is 1
+//!   diffs       1 byte for each row where not every diff is 1, 8 where one does not fit
 //!   rows        one after another
 //!   checksum    8 bytes, xxh3 of all that stands before
 //! ```
@@ -14,7 +14,7 @@
 //! follow from the rows and are not written. The format belongs to `state::FORMAT`.
 
 use crate::error::{Error, Result};
-use crate::row::Diff;
+use crate::row::{Diff, word};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -29,7 +29,7 @@ const STRETCH: usize = 16;
 pub struct Block {
     bytes: Box<[u8]>,
     ends: Ends,
-    diffs: Option<Box<[Diff]>>,
+    diffs: Diffs,
     rows: u32,
     /// So many bytes are the same in all rows.
     shared: u32,
@@ -44,8 +44,34 @@ enum Ends {
     Each(Box<[u32]>),
 }
 
+#[derive(Debug, PartialEq)]
+enum Diffs {
+    Ones,
+    Small(Box<[i8]>),
+    Wide(Box<[Diff]>),
+}
+
+impl Diffs {
+    fn of(diffs: &[Diff]) -> Diffs {
+        if diffs.iter().all(|diff| *diff == 1) {
+            return Diffs::Ones;
+        }
+        let small = diffs.iter().map(|diff| i8::try_from(*diff));
+        small.collect::<Result<_, _>>().map_or_else(|_| Diffs::Wide(diffs.into()), Diffs::Small)
+    }
+
+    /// How many bytes each takes.
+    fn width(&self) -> usize {
+        match self {
+            Diffs::Ones => 0,
+            Diffs::Small(_) => size_of::<i8>(),
+            Diffs::Wide(_) => size_of::<Diff>(),
+        }
+    }
+}
+
 impl Block {
-    fn new(bytes: Box<[u8]>, ends: Ends, diffs: Option<Box<[Diff]>>, rows: u32) -> Block {
+    fn new(bytes: Box<[u8]>, ends: Ends, diffs: Diffs, rows: u32) -> Block {
         let mut block = Block { bytes, ends, diffs, rows, shared: 0, signposts: Box::default() };
         let (first, last) = (block.row(0), block.row(rows as usize - 1));
         let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
@@ -66,7 +92,7 @@ impl Block {
     /// What it takes in memory.
     pub fn size(&self) -> usize {
         let ends = if let Ends::Each(ends) = &self.ends { ends.len() * 4 } else { 0 };
-        let diffs = self.diffs.as_ref().map_or(0, |diffs| diffs.len() * 8);
+        let diffs = self.rows() * self.diffs.width();
         size_of::<Block>() + self.bytes.len() + ends + diffs + self.signposts.len() * 8
     }
 
@@ -83,7 +109,11 @@ impl Block {
 
     #[inline]
     pub fn diff(&self, at: usize) -> Diff {
-        self.diffs.as_ref().map_or(1, |diffs| diffs[at])
+        match &self.diffs {
+            Diffs::Ones => 1,
+            Diffs::Small(diffs) => diffs[at].into(),
+            Diffs::Wide(diffs) => diffs[at],
+        }
     }
 
     #[inline]
@@ -132,12 +162,15 @@ impl Block {
     pub fn write(&self) -> Vec<u8> {
         let mut to = Vec::with_capacity(self.size() + 24);
         let width = if let Ends::Every(width) = self.ends { width } else { 0 };
-        let diffs = self.diffs.as_ref().map_or(0, |diffs| diffs.len() as u32);
-        [self.rows, diffs, width].iter().for_each(|n| to.extend_from_slice(&n.to_le_bytes()));
+        [self.rows, self.diffs.width() as u32, width].iter().for_each(|n| to.extend_from_slice(&n.to_le_bytes()));
         if let Ends::Each(ends) = &self.ends {
             ends.iter().for_each(|end| to.extend_from_slice(&end.to_le_bytes()));
         }
-        self.diffs.iter().flatten().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes()));
+        match &self.diffs {
+            Diffs::Ones => {}
+            Diffs::Small(diffs) => diffs.iter().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes())),
+            Diffs::Wide(diffs) => diffs.iter().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes())),
+        }
         to.extend_from_slice(&self.bytes);
         to.extend_from_slice(&xxh3_64(&to).to_le_bytes());
         to
@@ -156,7 +189,7 @@ impl Block {
             Ok(taken)
         };
         let mut number = || take(4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes were taken")));
-        let (rows, diffs, width) = (number()?, number()?, number()?);
+        let (rows, diff, width) = (number()?, number()?, number()?);
         let ends = match width {
             0 => {
                 let ends = take(rows as usize * 4)?.chunks_exact(4);
@@ -164,23 +197,15 @@ impl Block {
             }
             width => Ends::Every(width),
         };
-        let diffs = match diffs {
-            0 => None,
-            diffs => {
-                let diffs = take(diffs as usize * 8)?.chunks_exact(8);
-                Some(diffs.map(|b| Diff::from_le_bytes(b.try_into().expect("chunks of 8"))).collect())
+        let diffs = match diff {
+            0 => Diffs::Ones,
+            1 => Diffs::Small(take(rows as usize)?.iter().map(|b| *b as i8).collect()),
+            _ => {
+                let diffs = take(rows as usize * 8)?.chunks_exact(8);
+                Diffs::Wide(diffs.map(|b| Diff::from_le_bytes(b.try_into().expect("chunks of 8"))).collect())
             }
         };
         Ok(Block::new(rest.into(), ends, diffs, rows))
-    }
-}
-
-/// The first eight bytes as a number: where two words differ, they order what they are of.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
     }
 }
 
@@ -229,8 +254,9 @@ impl Builder {
             }
         }
         match &block.diffs {
-            Some(diffs) => self.diffs.extend_from_slice(&diffs[rows]),
-            None => self.diffs.resize(self.diffs.len() + rows.len(), 1),
+            Diffs::Ones => self.diffs.resize(self.diffs.len() + rows.len(), 1),
+            Diffs::Small(diffs) => self.diffs.extend(diffs[rows].iter().map(|diff| Diff::from(*diff))),
+            Diffs::Wide(diffs) => self.diffs.extend_from_slice(&diffs[rows]),
         }
     }
 
@@ -242,8 +268,7 @@ impl Builder {
         let ends = &self.ends[..count];
         let every = width > 0 && ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row);
         let ends = if every { Ends::Every(width) } else { Ends::Each(ends.into()) };
-        let diffs = &self.diffs[..count];
-        let diffs = (!diffs.iter().all(|diff| *diff == 1)).then(|| diffs.into());
+        let diffs = Diffs::of(&self.diffs[..count]);
         let block = Block::new(self.bytes[..size as usize].into(), ends, diffs, count as u32);
         self.bytes.drain(..size as usize);
         self.ends.drain(..count);
@@ -270,6 +295,8 @@ mod tests {
             block(&[(b"a", 1), (b"bb", -3)]),
             block(&[(b"", 2)]),
             block(&[(b"", 1), (b"a", 1)]),
+            block(&[(b"a", 128), (b"b", -1)]),
+            block(&[(b"a", 127), (b"b", -128)]),
         ] {
             let mut written = block.write();
             assert_eq!(Block::read(&written).expect("as it was written"), block);
