@@ -9,8 +9,8 @@
 //! ```
 //!
 //! In memory it is the same without the checksum. Most blocks hold rows once each, and narrow ones are of one
-//! width: then a row costs its own bytes and nothing else, but for the signposts: what distinguishes every
-//! sixteenth row as a number, so that a search touches a dense array and then one short stretch of rows. They
+//! width: then a row costs its own bytes and nothing else, but for the signposts: what distinguishes the first row
+//! of every short stretch of rows, as a number, so that a search touches a dense array and then one stretch. They
 //! follow from the rows and are not written. The format belongs to `state::FORMAT`.
 
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// How large a block is where there are rows enough: from half of it to half more.
 pub const BLOCK_BYTES: usize = 32 << 10;
 
-/// How many rows there are for each signpost.
-const STRETCH: usize = 16;
+/// How many bytes of rows there are for each signpost: a few cache lines.
+const STRETCH_BYTES: usize = 256;
 
 /// Sorted; each row once; no diff is 0; never empty.
 #[derive(Debug, PartialEq)]
@@ -33,7 +33,9 @@ pub struct Block {
     rows: u32,
     /// So many bytes are the same in all rows.
     shared: u32,
-    /// The [`word`] of every [`STRETCH`]th row.
+    /// So many rows are a stretch.
+    stretch: u32,
+    /// The [`word`] of the first row of each stretch.
     signposts: Box<[u64]>,
 }
 
@@ -72,7 +74,7 @@ impl Diffs {
 
 impl Block {
     fn new(bytes: Box<[u8]>, ends: Ends, diffs: Diffs, rows: u32) -> Block {
-        let mut block = Block { bytes, ends, diffs, rows, shared: 0, signposts: Box::default() };
+        let mut block = Block { bytes, ends, diffs, rows, shared: 0, stretch: 1, signposts: Box::default() };
         let (first, last) = (block.row(0), block.row(rows as usize - 1));
         let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         let shortest = match &block.ends {
@@ -81,7 +83,8 @@ impl Block {
         };
         // Where rows are long enough, eight bytes follow in each, so that a word is one load.
         block.shared = same.min(shortest.saturating_sub(8)) as u32;
-        block.signposts = (0..rows as usize).step_by(STRETCH).map(|at| block.word(at)).collect();
+        block.stretch = (STRETCH_BYTES * rows as usize / block.bytes.len().max(STRETCH_BYTES)).max(1) as u32;
+        block.signposts = (0..rows as usize).step_by(block.stretch as usize).map(|at| block.word(at)).collect();
         block
     }
 
@@ -125,7 +128,7 @@ impl Block {
     /// Cheap where it is near.
     pub fn seek(&self, from: usize, key: &[u8]) -> usize {
         let rows = self.rows();
-        let shared = self.shared as usize;
+        let (shared, stretch) = (self.shared as usize, self.stretch as usize);
         if from >= rows {
             return from;
         }
@@ -139,8 +142,8 @@ impl Block {
             return from;
         }
         // The last signpost before the key, or the one before `from`.
-        let before = |signpost: usize| less(signpost * STRETCH, self.signposts[signpost]);
-        let (mut low, mut step) = (from / STRETCH, 1);
+        let before = |signpost: usize| less(signpost * stretch, self.signposts[signpost]);
+        let (mut low, mut step) = (from / stretch, 1);
         while low + step < self.signposts.len() && before(low + step) {
             low += step;
             step *= 2;
@@ -151,7 +154,7 @@ impl Block {
             if before(middle) { low = middle } else { high = middle }
         }
         // Counted, not searched: the loads do not wait for each other.
-        let (from, to) = (from.max(low * STRETCH), rows.min((low + 1) * STRETCH));
+        let (from, to) = (from.max(low * stretch), rows.min((low + 1) * stretch));
         let mut at = from + (from..to).map(|at| usize::from(self.word(at) < word)).sum::<usize>();
         while at < to && less(at, self.word(at)) {
             at += 1;
