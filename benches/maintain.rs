@@ -14,6 +14,7 @@ mod measure;
 use driftless::flow::Flow;
 use driftless::plan::{Planner, Relation};
 use driftless::row::{Codec, Datum, Moment, Rows, TableName, append};
+use driftless::state::Bodies;
 use measure::{OPTIONS, Peer, Plan};
 use serde_json::Value;
 use std::cell::Cell;
@@ -107,7 +108,7 @@ impl Driftless {
         });
         let inputs = inputs.collect();
         let answer_codec = Codec::new(models[0].schema().clone());
-        let flow = Flow::start(&models, &tables, workers).map_err(|e| e.to_string())?;
+        let flow = Flow::start(&models, &tables, workers, &Bodies::resident_only(), None).map_err(|e| e.to_string())?;
         Ok(Driftless { flow, inputs, answer_codec, moment: Cell::new(0), answer: Checksum::default() })
     }
 }

@@ -1,4 +1,4 @@
-//! The only file that asks the time, rolls dice, or fails on purpose.
+//! The only file that asks the time or the machine, rolls dice, or fails on purpose.
 //!
 //! Everything else is handed its time and its chance, so that a run can be repeated from a seed. It does
 //! not promise a monotone wall clock: code that needs order uses [`Instant`].
@@ -13,6 +13,13 @@ pub fn now_us() -> i64 {
 /// A clock for measuring, never set back.
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// What the process takes of the machine's memory now; 0 where the system does not say.
+pub fn memory_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4096
 }
 
 /// A name that nothing else has.

@@ -266,7 +266,45 @@ fn a_row_that_cannot_be_computed_withholds_its_model_until_it_is_mended() {
     project.driftless().arg("verify").finish().expect_code(0);
 }
 
-/// Promise 5 in its first form: a restart reads no source table again.
+/// Promise 5, restart does not recompute: after a kill the dataflow goes on from its checkpoint, with whatever number
+/// of workers; only models that have changed are computed anew, from the rows that are kept.
+#[test]
+fn a_restart_goes_on_from_its_checkpoint_and_computes_nothing_again() {
+    let mut shop = Shop::open();
+    let mut readers = Readers::start();
+    let mut daemon = shop.start(&[]);
+    shop.assert_published(&mut daemon, &mut readers, "the first run");
+    for workers in [1, 3, 2] {
+        daemon.kill();
+        shop.oracle.execute("update products set price = price + 1; delete from order_items where quantity = 2");
+        let config = std::fs::read_to_string(shop.project.path().join("driftless.yml")).expect("it is there");
+        let config = config.lines().filter(|line| !line.starts_with("workers:")).collect::<Vec<_>>().join("\n");
+        shop.project.write("driftless.yml", &format!("{config}\nworkers: {workers}\n"));
+        daemon = shop.start(&[]);
+        shop.assert_published(&mut daemon, &mut readers, &format!("a restart with {workers} workers"));
+        assert!(daemon.stderr().contains("goes on from its checkpoint"), "{}", daemon.stderr());
+        let status = shop.status().expect("the daemon answers");
+        assert_eq!(status.rows_copied, 0);
+        assert!(status.models.iter().all(|m| m.published.as_ref().is_none_or(|shown| shown.rows as i64 == m.rows)));
+        let verdict = shop.project.driftless().arg("verify").finish().expect_code(0);
+        assert!(verdict.stdout.contains(&format!("{0} of {0} models equal", shop.models.len())), "{}", verdict.stdout);
+    }
+    daemon.kill();
+    // Left as it is, the state shows what it holds; nothing of it is in memory.
+    let left = shop.project.driftless().args(["state", "--json"]).finish().expect_code(0);
+    let left: serde_json::Value = serde_json::from_str(&left.stdout).expect("one document");
+    let sizes = left["arrangements"].as_array().expect("a list");
+    assert!(sizes.iter().any(|size| size["rows"].as_u64() > Some(0)), "{left}");
+    assert!(sizes.iter().all(|size| size["bytes_in_memory"] == 0 && size["bytes_on_disk"] == size["bytes"]), "{left}");
+    // A model that is new is computed from the rows that are kept.
+    shop.project.write("models/newcomer.sql", "select count(*) as n from {{ source('shop', 'orders') }}");
+    let mut daemon = shop.start(&[]);
+    shop.assert_published(&mut daemon, &mut readers, "a restart with another model");
+    assert!(daemon.stderr().contains("computes every model anew"), "{}", daemon.stderr());
+    assert_eq!(shop.status().expect("the daemon answers").rows_copied, 0);
+}
+
+/// A restart reads no source table again.
 #[test]
 fn a_restart_goes_on_from_its_checkpoint_and_copies_nothing() {
     let mut shop = Shop::open();

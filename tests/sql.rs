@@ -1,16 +1,19 @@
 //! SQL through the dataflow, against a recompute at every Moment: seeded random changes in seeded slices,
-//! with retractions and duplicates, one worker and several.
+//! with retractions and duplicates; checkpoints and kills in between, after which it goes on with another number of
+//! workers, and with another budget of memory, down to none.
 //!
 //! `SEED=7 cargo test --release --test sql` repeats a failure.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::Flow;
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Planner, Relation, explain};
-use driftless::row::{Codec, Datum, Delta, Diff, Moment, Row, RowWriter, Table, TableName};
+use driftless::plan::{Compiled, Planner, Relation, explain};
+use driftless::row::{Codec, Cut, Datum, Delta, Diff, Moment, Row, RowWriter, Table, TableName};
+use driftless::state::{Arrangements, Bodies, Checkpoint, FORMAT, Store};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sql");
 const MOMENTS: u64 = 25;
@@ -56,6 +59,10 @@ impl Dice {
         (z ^ (z >> 31)) % bound
     }
 
+    fn budget(&mut self) -> usize {
+        [0, 1 << 16, usize::MAX][self.below(3) as usize]
+    }
+
     fn or_null(&mut self, datum: Datum) -> Datum {
         if self.below(8) == 0 { Datum::Null } else { datum }
     }
@@ -87,6 +94,41 @@ impl Dice {
     }
 }
 
+/// A dataflow on a store, from its start to its end.
+struct Life {
+    flow: Flow,
+    store: Arc<Store>,
+    bodies: Arc<Bodies>,
+}
+
+impl Life {
+    fn start(dir: &Path, models: &[Compiled], tables: &[Table], workers: usize, budget: usize) -> Life {
+        let store = Arc::new(Store::open(dir).expect("it opens"));
+        let next = store.clear_unnamed().expect("it is ours");
+        let bodies = Bodies::new(Some(store.clone()), budget, next);
+        let from = store.checkpoint().expect("readable").map(|_| store.arrangements(&bodies).expect("readable"));
+        let flow = Flow::start(models, tables, workers, &bodies, from).expect("it starts");
+        Life { flow, store, bodies }
+    }
+
+    fn checkpoint(&self, moment: Moment) {
+        let mut arrangements = Arrangements::new(&self.bodies);
+        self.flow.pin(&mut arrangements).expect("workers live");
+        let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
+        let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
+        self.store.write(&checkpoint, &arrangements, &self.bodies).expect("it is written");
+    }
+
+    /// All that was only in memory is gone.
+    fn end(self) {
+        drop((self.flow, self.bodies));
+        // A merge may be under way still.
+        while Arc::strong_count(&self.store) > 1 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
 #[test]
 fn every_query_equals_its_recompute_at_every_moment() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
@@ -110,23 +152,31 @@ fn run(seed: u64, workers: usize) {
     assert!(refused.is_empty(), "{refused}");
     let (pruned, models) = planner.finish();
     assert_eq!(pruned, tables, "the queries use every column, so that rows go in as they are");
-    let flow = Flow::start(&models, &pruned, workers).expect("it starts");
-
     let mut dice = Dice(seed);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut life = Life::start(dir.path(), &models, &pruned, workers, dice.budget());
     let mut rows = [BTreeMap::new(), BTreeMap::new()];
     let mut kept: Vec<BTreeMap<Row, Diff>> = vec![BTreeMap::new(); models.len()];
     for moment in 1..=MOMENTS {
         for (number, rows) in rows.iter_mut().enumerate() {
             // In two slices, which must not matter.
-            flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
-            flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
+            life.flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
+            life.flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
         }
-        let output = flow.close(Moment(moment)).expect("it closes");
+        let output = life.flow.close(Moment(moment)).expect("it closes");
         for (kept, deltas) in kept.iter_mut().zip(output.models) {
             for (row, diff) in deltas.iter() {
                 *kept.entry(Row::from(row)).or_default() += diff;
             }
             kept.retain(|_, diff| *diff != 0);
+        }
+        if dice.below(4) == 0 {
+            life.checkpoint(Moment(moment));
+            // What is fed afterwards, and not closed, is as if it had never been.
+            life.flow.feed(Moment(moment + 1), 0, [(dice.row(99), 1)].into_iter().collect());
+            life.end();
+            let workers = 1 + dice.below(3) as usize;
+            life = Life::start(dir.path(), &models, &pruned, workers, dice.budget());
         }
         let mut recompute = Recompute::new("db", "public");
         for (table, rows) in tables.iter().zip(&rows) {

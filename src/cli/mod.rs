@@ -9,6 +9,7 @@ mod list;
 mod plan;
 mod report;
 mod run;
+mod state;
 mod status;
 mod verify;
 
@@ -57,6 +58,11 @@ enum Verb {
     Verify,
     /// Show each model: rows, Moment, lag, last snapshot
     Status,
+    /// Show what the state takes, in memory and on disk
+    ///
+    /// Each source table, and each arrangement that a model is maintained by, with its rows. Asks the running
+    /// daemon, or reads what the last one left.
+    State,
     /// Start private databases, drive writes for a minute, watch the models, verify
     ///
     /// A small shop: its orders in Postgres, its billing in MariaDB. Both start privately below state/demo, are
@@ -117,6 +123,7 @@ pub fn main() -> ExitCode {
         Verb::Plan => plan::run(shared),
         Verb::Verify => verify::run(shared),
         Verb::Status => status::run(shared),
+        Verb::State => state::run(shared),
         Verb::Demo(demo) => demo.run(shared),
     };
     match result {

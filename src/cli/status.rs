@@ -36,7 +36,11 @@ pub fn show(status: &Status) -> String {
             format!("{:.1}", model.changes_per_s),
             published.map_or("-".into(), |p| p.moment.to_string()),
             published.map_or("-".into(), |p| p.snapshot_id.to_string()),
-            if model.withheld { "withheld".into() } else { String::new() },
+            match (model.withheld, model.behind) {
+                (true, _) => "withheld".into(),
+                (false, true) => "behind".into(),
+                (false, false) => String::new(),
+            },
         ]
     };
     let rows: Vec<Vec<String>> = status.models.iter().map(row).collect();

@@ -6,9 +6,9 @@
 use super::config::{Config, SourceConfig};
 use crate::commit::Target;
 use crate::error::{Error, Result};
-use crate::plan::{Compiled, Planner, Refusal, Relation};
+use crate::plan::{Compiled, Planner, Refusal, Relation, explain};
 use crate::project::{Model, Project, SourceTable, nearest};
-use crate::row::{Table, TableName};
+use crate::row::{Fingerprint, Row, Table, TableName};
 use crate::source::{Source, mysql, postgres, replay};
 use crate::state::Checkpoint;
 use arrow::datatypes::SchemaRef;
@@ -98,6 +98,24 @@ impl Assembly {
             }
         }
         Assembly::compile(project, selected, &wanted, described)
+    }
+
+    /// The same for two assemblies if and only if they make the same dataflow: a kept state serves it.
+    pub fn dataflow(&self) -> String {
+        let mut text = format!("{} {}\n", env!("CARGO_PKG_VERSION"), crate::state::FORMAT);
+        for table in &self.tables {
+            text += &format!("{} {} {:?}", table.source, table.relation, table.table.key);
+            for field in table.table.schema.fields() {
+                text += &format!(" {} {}", field.name(), field.data_type());
+            }
+            text.push('\n');
+        }
+        let named = |number: usize| number.to_string();
+        for (model, compiled) in self.models.iter().zip(&self.compiled) {
+            let plan = explain(&compiled.node, &named, &named);
+            text += &format!("{} {}\n{}\n{plan}\n", model.published, compiled.relation, compiled.sql);
+        }
+        format!("{:032x}", Fingerprint::of(&Row::from(text.as_bytes())))
     }
 
     fn compile(

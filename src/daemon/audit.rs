@@ -1,6 +1,6 @@
 //! Is what is published what a full recompute gives? The proof, on demand.
 //!
-//! It reads the source rows of the last checkpoint and the tables as any reader would find them, recomputes
+//! It reads the source rows as the last checkpoint has them and the tables as any reader would find them, recomputes
 //! every model with DataFusion's executor, and compares multisets of rows. It shares no state with the
 //! dataflow or the committer's index.
 
@@ -12,16 +12,21 @@ use crate::error::{Error, Result};
 use crate::plan::Relation;
 use crate::plan::recompute::Recompute;
 use crate::project::{Model, Project};
-use crate::row::{Codec, Cut, Delta, Diff, Fingerprint, Moment, Row, Table};
-use crate::state::{Kept, Store};
+use crate::row::{Codec, Cut, Delta, Diff, Fingerprint, Moment, Row, Rows, Table};
+use crate::state::{Base, Bodies, Content, Kept, Store};
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How many differing rows of a model are shown.
 const ROWS_SHOWN_MAX: usize = 20;
+/// Rows become columns in pieces of so many bytes.
+const DECODED_AT_ONCE: usize = 64 << 20;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdict {
@@ -70,15 +75,14 @@ impl Verdict {
 pub struct Oracle {
     home: (String, String),
     catalog: PathBuf,
-    tables: Vec<(u32, Relation, SchemaRef, Table)>,
+    tables: Vec<(Relation, SchemaRef, Table)>,
     models: Vec<(Relation, String, Target, Option<usize>)>,
 }
 
 impl Oracle {
-    /// `ids` are the numbers under which the store keeps the assembly's tables.
-    pub fn new(assembly: &Assembly, ids: &[u32], config: &Config) -> Oracle {
-        let tables = assembly.tables.iter().zip(ids);
-        let tables = tables.map(|(t, id)| (*id, t.relation.clone(), t.described.clone(), t.table.clone()));
+    pub fn new(assembly: &Assembly, config: &Config) -> Oracle {
+        let tables = assembly.tables.iter();
+        let tables = tables.map(|t| (t.relation.clone(), t.described.clone(), t.table.clone()));
         let mut targets = 0..;
         let mut model = |(compiled, model): (&crate::plan::Compiled, &AssembledModel)| {
             let target = if model.published { targets.next() } else { None };
@@ -101,6 +105,10 @@ impl Oracle {
         self.models[model].3
     }
 
+    pub fn target(&self, model: usize) -> &Target {
+        &self.models[model].2
+    }
+
     /// The tables of all that are published, in their order.
     pub fn targets(&self) -> Vec<Target> {
         self.models.iter().filter(|m| m.3.is_some()).map(|m| m.2.clone()).collect()
@@ -118,15 +126,32 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub fn load(oracle: &Oracle, store: &Store, withheld: &[usize], only: Vec<String>) -> Result<Loaded> {
-        let checkpoint = store.checkpoint()?.ok_or_else(|| {
-            Error::operator("there is no checkpoint yet, so nothing to verify").hint("let the first copy finish")
-        })?;
-        let mut tables = Vec::new();
-        for (id, _, _, table) in &oracle.tables {
-            let rows = store.rows(*id).map(|entry| entry.map(|(_, row)| row)).collect::<Result<Vec<Row>>>()?;
-            tables.push(Codec::new(table.schema.clone()).decode(&rows));
-        }
+    /// `tables` as they are at the Moment and Cut that the tables show.
+    pub fn load(
+        oracle: &Oracle,
+        (moment, cut): (Moment, Cut),
+        tables: &[Content],
+        bodies: &Arc<Bodies>,
+        withheld: &[usize],
+        only: Vec<String>,
+    ) -> Result<Loaded> {
+        let batch = |((_, _, table), content): (&(_, _, Table), &Content)| {
+            let codec = Codec::new(table.schema.clone());
+            let (mut batches, mut rows) = (Vec::new(), Rows::default());
+            let mut decode = |rows: &Rows| batches.push(codec.decode((0..rows.len()).map(|at| rows.row(at))));
+            let Ok(()) = content.each(bodies, |row| {
+                rows.push(row, 1);
+                if rows.size() >= DECODED_AT_ONCE {
+                    decode(&rows);
+                    rows.clear();
+                }
+                Ok::<(), Infallible>(())
+            });
+            decode(&rows);
+            concat_batches(&table.schema, &batches)
+                .map_err(|e| Error::operator(format!("`{}` is too large to recompute", table.name)).because(e))
+        };
+        let tables = oracle.tables.iter().zip(tables).map(batch).collect::<Result<_>>()?;
         let mut shown = Vec::new();
         for (_, _, target, number) in &oracle.models {
             let wanted = number.is_some() && (only.is_empty() || only.contains(&target.model));
@@ -137,12 +162,12 @@ impl Loaded {
             });
         }
         let withheld = withheld.to_vec();
-        Ok(Loaded { moment: checkpoint.moment, cut: checkpoint.cut, tables, shown, withheld, only })
+        Ok(Loaded { moment, cut, tables, shown, withheld, only })
     }
 
     pub fn compare(self, oracle: &Oracle) -> Result<Verdict> {
         let mut recompute = Recompute::new(&oracle.home.0, &oracle.home.1);
-        for ((_, relation, described, _), batch) in oracle.tables.iter().zip(&self.tables) {
+        for ((relation, described, _), batch) in oracle.tables.iter().zip(&self.tables) {
             recompute.table(relation, described, batch)?;
         }
         let mut models = Vec::new();
@@ -198,19 +223,15 @@ pub fn verify(project: &Project, config: &Config, selected: &[&Model], only: Vec
     match ask(&config.state, &Request::Verify(only))? {
         Some(Answer::Verdict(verdict)) => return Ok(verdict),
         Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("verify in the running daemon")),
-        Some(Answer::Status(_)) => return Err(Error::bug("the daemon answered another question")),
+        Some(_) => return Err(Error::bug("the daemon answered another question")),
         None => {}
     }
-    if !config.state.join("rocks").exists() {
-        let message = format!("the state directory `{}` holds nothing to verify", config.state.display());
-        return Err(Error::operator(message).hint("start `driftless run` first"));
-    }
-    verify_left(project, config, selected, &Store::open(&config.state)?)
+    verify_left(project, config, selected, Arc::new(Store::open_left(&config.state)?))
 }
 
 /// Verifies a state directory that no daemon holds, connected to nothing: finishes what a crash left
 /// staged, then compares.
-fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: &Store) -> Result<Verdict> {
+fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: Arc<Store>) -> Result<Verdict> {
     let Some(checkpoint) = store.checkpoint()? else {
         return Err(Error::operator(format!("`{}` holds no checkpoint to verify", config.state.display()))
             .hint("start `driftless run` first"));
@@ -220,15 +241,18 @@ fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: &
         return Err(error);
     }
     let kept = assembly.tables.iter().map(|t| stored(&checkpoint.tables, t)).collect::<Result<Vec<_>>>()?;
-    let ids: Vec<u32> = kept.iter().map(|(id, _)| *id).collect();
-    let mut oracle = Oracle::new(&assembly, &ids, config);
-    for (table, (_, stored)) in oracle.tables.iter_mut().zip(kept) {
-        table.3 = stored;
+    let mut oracle = Oracle::new(&assembly, config);
+    for (table, (_, stored)) in oracle.tables.iter_mut().zip(&kept) {
+        table.2 = stored.clone();
     }
     let mut sink = iceberg_sink(config)?;
     sink.open(&oracle.targets(), staged(&checkpoint)?.as_ref())?;
     drop(sink);
-    Loaded::load(&oracle, store, &[], Vec::new())?.compare(&oracle)
+    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+    let base = Base::new(&kept, &bodies, &mut store.arrangements(&bodies)?);
+    let tables: Vec<Content> = (0..kept.len()).map(|table| base.content(table)).collect();
+    let at = (checkpoint.moment, checkpoint.cut);
+    Loaded::load(&oracle, at, &tables, &bodies, &[], Vec::new())?.compare(&oracle)
 }
 
 /// The id and the columns under which the store has a table, which must hold all that the models use.

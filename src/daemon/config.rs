@@ -11,6 +11,10 @@ use std::time::Duration;
 
 pub const FILE: &str = "driftless.yml";
 
+/// What `memory:` is where it is left out, and what it must be at least.
+pub const MEMORY_BYTES: usize = 2 << 30;
+const MEMORY_BYTES_MIN: usize = 128 << 20;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// By name of the dbt source.
@@ -23,6 +27,8 @@ pub struct Config {
     pub commit_every: Duration,
     /// Threads of the dataflow.
     pub workers: usize,
+    /// How much memory the process may take, in bytes; what does not fit is on disk.
+    pub memory_bytes: usize,
     /// What slots, publications and snapshots are marked with: one for each daemon on a database.
     pub pipeline: String,
 }
@@ -43,6 +49,7 @@ struct Written {
     warehouse: Option<PathBuf>,
     commit_every: Option<String>,
     workers: Option<usize>,
+    memory: Option<String>,
     pipeline: Option<String>,
 }
 
@@ -97,8 +104,15 @@ impl Config {
                 "leave it out: 1 is the default",
             ));
         }
+        let memory_bytes = match written.memory {
+            None => MEMORY_BYTES,
+            Some(text) => bytes(&text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN).ok_or_else(|| {
+                let hint = "write it as `2GiB` or `512MiB`; 128MiB is the least";
+                wrong(format!("`memory: {text}` is not an amount of memory to work with"), hint)
+            })?,
+        };
         let pipeline = written.pipeline.unwrap_or_else(|| project.name.clone());
-        Ok(Config { sources, state, warehouse, commit_every, workers, pipeline })
+        Ok(Config { sources, state, warehouse, commit_every, workers, memory_bytes, pipeline })
     }
 
     /// Refuses early, before a source hears of us, what could not even be made a directory.
@@ -138,9 +152,32 @@ fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
 
+fn bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: usize = digits.trim().parse().ok()?;
+    let unit: usize = match &text[digits.len()..].to_ascii_lowercase()[..] {
+        "kb" => 1_000,
+        "kib" | "k" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" | "m" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" | "g" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_written_with_its_unit() {
+        assert_eq!(bytes("2GiB"), Some(2 << 30));
+        assert_eq!(bytes("512 MB"), Some(512_000_000));
+        assert_eq!(bytes("512"), None);
+        assert_eq!(bytes("much"), None);
+    }
 
     #[test]
     fn durations_are_written_with_their_unit() {

@@ -3,8 +3,10 @@
 //! One request, one line of JSON; one answer, one line of JSON. Who may write to the state directory may ask.
 
 use super::audit::Verdict;
+use super::config::Config;
 use super::status::Status;
 use crate::error::{Error, Result};
+use crate::state::{Bodies, Size, Store};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -23,6 +25,7 @@ pub enum Request {
     Status,
     /// Of these models; of all where none is named.
     Verify(Vec<String>),
+    State,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,13 +33,21 @@ pub enum Request {
 pub enum Answer {
     Status(Status),
     Verdict(Verdict),
+    State(StateReport),
     Failed(String),
 }
 
-/// A verification that somebody waits for.
-pub struct Wanted {
-    pub only: Vec<String>,
-    pub reply: oneshot::Sender<Result<Verdict>>,
+/// What the arrangements take, and the store's files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StateReport {
+    pub arrangements: Vec<Size>,
+    pub files_bytes: u64,
+}
+
+/// What somebody waits for that only the engine can tell.
+pub enum Wanted {
+    Verdict { only: Vec<String>, reply: oneshot::Sender<Result<Verdict>> },
+    State { reply: oneshot::Sender<StateReport> },
 }
 
 /// Asks the daemon of `state`; `None` where none listens there.
@@ -50,6 +61,20 @@ pub fn ask(state: &Path, request: &Request) -> Result<Option<Answer>> {
     BufReader::new(&stream).read_line(&mut answer).map_err(broken)?;
     let answer = serde_json::from_str(&answer);
     answer.map(Some).map_err(|e| Error::retry("the daemon's answer cannot be read").because(e))
+}
+
+/// What the running daemon holds, or what the last one left.
+pub fn state(config: &Config) -> Result<StateReport> {
+    match ask(&config.state, &Request::State)? {
+        Some(Answer::State(report)) => return Ok(report),
+        Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("ask the running daemon")),
+        Some(_) => return Err(Error::bug("the daemon answered another question")),
+        None => {}
+    }
+    let store = Arc::new(Store::open_left(&config.state)?);
+    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+    let arrangements = store.arrangements(&bodies)?.sizes();
+    Ok(StateReport { arrangements, files_bytes: store.disk_bytes() })
 }
 
 /// Listens until dropped; takes the place of a socket that a killed daemon left.
@@ -94,12 +119,18 @@ async fn serve(stream: tokio::net::UnixStream, status: Arc<Mutex<Status>>, wante
         },
         Ok(Request::Verify(only)) => {
             let (reply, verdict) = oneshot::channel();
-            let _ = wanted.send(Wanted { only, reply }).await;
+            let _ = wanted.send(Wanted::Verdict { only, reply }).await;
             match verdict.await {
                 Ok(Ok(verdict)) => Answer::Verdict(verdict),
                 Ok(Err(error)) => Answer::Failed(error.to_string()),
                 Err(_) => Answer::Failed("the daemon stopped before it was done".into()),
             }
+        }
+        Ok(Request::State) => {
+            let (reply, report) = oneshot::channel();
+            let _ = wanted.send(Wanted::State { reply }).await;
+            let stopped = |_| Answer::Failed("the daemon stopped before it was done".into());
+            report.await.map_or_else(stopped, Answer::State)
         }
     };
     if let Ok(line) = serde_json::to_string(&answer) {

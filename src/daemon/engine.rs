@@ -5,19 +5,19 @@
 use super::assembly::Assembly;
 use super::audit::{Oracle, iceberg_sink, staged};
 use super::config::Config;
-use super::control::{Door, Wanted};
+use super::control::{Door, StateReport, Wanted};
+use super::intake::{Intake, PIECE_ROWS, Told};
 use super::pending::Pending;
-use super::publisher::{Done, Job, Publisher};
+use super::publisher::{Done, Job, Keeping, Last, Publisher};
 use super::status::{ModelStatus, Phase, Status};
-use super::step::{Due, Heard, Step};
+use super::step::{Due, Heard, MOMENT_ROWS_MAX, Step};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::row::{Cut, Delta, Moment, Position, Rows, Table};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
-use crate::state::{Base, Checkpoint, FORMAT, Kept, Store};
+use crate::state::{Arrangements, Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
 use crate::world;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -34,8 +34,8 @@ pub struct Run {
 /// Something became visible.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// In the maintained models.
-    Maintained { moment: Moment, cut: Cut, at: Instant },
+    /// In the maintained models; but those that wait for the rest of a huge transaction are `behind`.
+    Maintained { moment: Moment, cut: Cut, behind: Vec<usize>, at: Instant },
     /// In Iceberg.
     Published { moment: Moment, cut: Cut, at: Instant },
 }
@@ -63,14 +63,16 @@ struct Engine {
     moment: Moment,
     cut: Cut,
     sources: Vec<SourceState>,
-    tables: Vec<Table>,
-    /// For each source, the numbers of its tables in `tables`.
-    tables_of: Vec<Vec<usize>>,
-    base: Base,
+    /// How many source tables there are.
+    tables: usize,
+    intake: Intake,
     flow: Flow,
     pending: Pending,
-    /// By number of the table, what the open Moment changes.
-    open: HashMap<usize, Vec<Delta>>,
+    /// Rows of first copies since the last close.
+    copied: usize,
+    store: Arc<Store>,
+    bodies: Arc<Bodies>,
+    memory_bytes: usize,
     publisher: Option<Publisher>,
     done: mpsc::Receiver<Result<Done>>,
     events: mpsc::Receiver<(usize, Event)>,
@@ -85,17 +87,34 @@ struct Engine {
     _door: Door,
 }
 
-/// Opens the tables and reads what each shows, by number of the model; on a thread that may wait for files.
+/// What the tables show, as a start finds it.
+enum Shown {
+    /// What the checkpoint says of each model: the state goes on from it.
+    AsKept,
+    /// Other content, by number of the model: the models are levelled against it.
+    Rows(Vec<(usize, Vec<Delta>)>),
+}
+
+/// Opens the tables and finds out whether they show what the checkpoint says; on a thread that may wait for files.
 async fn open_sink(
     mut sink: Box<dyn Sink>,
     oracle: Arc<Oracle>,
     left: Option<Staged>,
-) -> Result<(Box<dyn Sink>, Vec<(usize, Vec<Delta>)>)> {
+    kept: Option<Vec<KeptModel>>,
+) -> Result<(Box<dyn Sink>, Shown)> {
     let open = move || {
         sink.open(&oracle.targets(), left.as_ref())?;
         let published = (0..oracle.models()).filter_map(|m| oracle.target_of(m).map(|target| (m, target)));
-        let shown = published.map(|(m, target)| sink.content(target).map(|rows| (m, rows))).collect::<Result<_>>()?;
-        Ok((sink, shown))
+        let published: Vec<_> = published.collect();
+        let as_kept = |kept: Vec<KeptModel>| {
+            published.iter().all(|(m, target)| sink.published(*target).map(|p| p.moment) == kept[*m].shown)
+        };
+        if kept.is_some_and(as_kept) {
+            return Ok((sink, Shown::AsKept));
+        }
+        let rows = published.iter().map(|(m, target)| sink.content(*target).map(|rows| (*m, rows)));
+        let rows = rows.collect::<Result<_>>()?;
+        Ok((sink, Shown::Rows(rows)))
     };
     tokio::task::spawn_blocking(open).await.map_err(|e| Error::bug("opening the tables has failed").because(e))?
 }
@@ -116,33 +135,74 @@ impl Engine {
         store: Arc<Store>,
     ) -> Result<Engine> {
         let last = store.checkpoint()?;
-        let Start { kept, cut, moment, stale } = Start::decide(&assembly, &sources, last.as_ref());
-        let ids: Vec<u32> = kept.iter().map(|k| k.id).collect();
-        let oracle = Arc::new(Oracle::new(&assembly, &ids, config));
+        let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+        let mut from = store.arrangements(&bodies)?;
+        let Start { kept, cut, moment, resumed } = Start::decide(&assembly, &sources, last.as_ref());
+        let oracle = Arc::new(Oracle::new(&assembly, config));
         let left = last.as_ref().map(staged).transpose()?.flatten();
-        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left).await?;
-        if !stale.is_empty() || last.as_ref().is_none_or(|last| last.staged.is_some()) {
-            // The checkpoint forgets the tables before their rows go.
+        let dataflow = assembly.dataflow();
+        let maintained = last.as_ref().and_then(|last| last.maintained.clone());
+        let maintained = maintained.filter(|maintained| {
+            maintained.dataflow == dataflow && sources.iter().all(|(name, _)| cut.0.contains_key(name))
+        });
+        let models_kept = maintained.as_ref().map(|maintained| maintained.models.clone());
+        let served = models_kept.is_some();
+        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left, models_kept).await?;
+        let maintained = maintained.filter(|_| matches!(shown, Shown::AsKept));
+        match (&last, &maintained) {
+            (None, _) => {}
+            (Some(last), Some(_)) => tracing::info!(moment = last.moment.0, "goes on from its checkpoint"),
+            (Some(_), None) => {
+                let why = match (cut.0.is_empty(), served) {
+                    (true, _) => "the sources are copied anew",
+                    (false, false) => "the models or their tables have changed",
+                    (false, true) => "the published tables show something else",
+                };
+                tracing::info!(why, "computes every model anew from the rows it has");
+            }
+        }
+        if maintained.is_none() {
+            // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
+            from.by_name.retain(|name, _| resumed.contains(name));
+        }
+        if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
             let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
-            let checkpoint = Checkpoint { format: FORMAT, moment, cut: cut.clone(), tables, staged: None };
-            let nothing = Base::new(store.clone(), &[]).freeze();
-            store.write(&checkpoint, &nothing)?;
-            stale.into_iter().try_for_each(|id| store.clear(id))?;
+            let (format, maintained) = (FORMAT, maintained.clone());
+            let checkpoint = Checkpoint { format, moment, cut: cut.clone(), tables, maintained, staged: None };
+            store.write(&checkpoint, &from, &bodies)?;
         }
 
         let tables: Vec<Table> = assembly.tables.iter().map(|t| t.table.clone()).collect();
-        let shapes: Vec<(u32, Table)> = ids.iter().copied().zip(tables.iter().cloned()).collect();
-        let base = Base::new(store.clone(), &shapes);
-        let flow = Flow::start(&assembly.compiled, &tables, config.workers)?;
+        let ids = kept.iter().map(|k| k.id);
+        let shapes: Vec<(u32, Table)> = ids.zip(tables.iter().cloned()).collect();
+        let base = Base::new(&shapes, &bodies, &mut from);
+        let models_kept = maintained.as_ref().map(|maintained| &maintained.models[..]);
+        let mut pending = Pending::new(&assembly.models, &assembly.compiled, &bodies, &mut from, models_kept);
+        let tables_of = sources.iter().map(|(name, _)| (0..kept.len()).filter(|t| kept[*t].source == *name).collect());
+        let intake = Intake::new(base, &bodies, tables_of.collect(), &mut from);
+        let from = maintained.is_some().then_some(from);
+        let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
         // A state directory that was lost must not count anew: tables know only later Moments.
-        let moment = moment.max(sink.newest().unwrap_or_default()).next();
-        for (number, kept) in kept.iter().enumerate().filter(|(_, k)| cut.0.contains_key(&k.source)) {
-            let rows = store.rows(kept.id).map(|entry| entry.map(|(_, row)| (row, 1)));
-            flow.feed(moment, number, rows.collect::<Result<Rows>>()?);
+        let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
+        let contents = (0..kept.len()).map(|table| intake.base().content(table)).collect::<Vec<_>>();
+        if maintained.is_none() {
+            for (number, content) in contents.iter().enumerate() {
+                let mut rows = Rows::default();
+                let mut feed = |rows: Rows| {
+                    flow.feed(moment, number, rows);
+                    pending.absorb(flow.close(moment)?);
+                    moment = moment.next();
+                    Ok::<(), Error>(())
+                };
+                content.each(&bodies, |row| {
+                    rows.push(row, 1);
+                    if rows.len() == PIECE_ROWS { feed(std::mem::take(&mut rows)) } else { Ok(()) }
+                })?;
+                feed(rows)?;
+            }
         }
-        let mut pending = Pending::new(&assembly.models);
-        for (number, rows) in shown {
-            pending.level(number, rows);
+        if let Shown::Rows(shown) = shown {
+            shown.into_iter().for_each(|(number, rows)| pending.level(number, rows));
         }
 
         let shows = |number: usize| Some(sink.published(oracle.target_of(number)?)?.into());
@@ -155,6 +215,7 @@ impl Engine {
             published: shows(number),
             faults: Vec::new(),
             withheld: false,
+            behind: false,
             metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
@@ -166,7 +227,15 @@ impl Engine {
         let unsaid = numbered.filter(|(number, model)| !says(*number, &model.target.definition)).map(|(m, _)| m);
         let unsaid = unsaid.collect();
         let (done_sender, done) = mpsc::channel(4);
-        let publisher = Publisher::start(sink, store.clone(), kept.clone(), oracle.clone(), done_sender)?;
+        let keeping = Keeping { store: store.clone(), bodies: bodies.clone(), tables: kept.clone(), dataflow };
+        let standing = last.as_ref().filter(|_| sources.iter().all(|(name, _)| cut.0.contains_key(name)));
+        let standing = standing.map(|last| Last {
+            moment: last.moment,
+            cut: last.cut.clone(),
+            tables: contents,
+            withheld: (0..assembly.models.len()).filter(|m| pending.withheld(*m)).collect(),
+        });
+        let publisher = Publisher::start(sink, keeping, standing, oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
             pipeline: config.pipeline.clone(),
             pid: std::process::id(),
@@ -183,7 +252,7 @@ impl Engine {
         let door = Door::open(&config.state, status.clone(), wanted_sender)?;
 
         let (queue, events) = mpsc::channel(EVENTS_WAITING_MAX);
-        let (mut states, mut tables_of) = (Vec::new(), Vec::new());
+        let mut states = Vec::new();
         for (number, (name, mut source)) in sources.into_iter().enumerate() {
             let of: Vec<usize> = (0..kept.len()).filter(|t| kept[*t].source == name).collect();
             let target = if run.once { Some(source.present().await?) } else { None };
@@ -192,7 +261,6 @@ impl Engine {
             let tail = source.start(copied, resume, Outlet::new(number, queue.clone()));
             let tail = tail.await.map_err(|e| e.doing(format!("follow source `{name}`")))?;
             states.push(SourceState { name, tail: Some(tail), target });
-            tables_of.push(of);
         }
         let counted = (world::instant(), vec![0; assembly.models.len()]);
         let mut engine = Engine {
@@ -202,12 +270,14 @@ impl Engine {
             moment,
             cut,
             sources: states,
-            tables,
-            tables_of,
-            base,
+            tables: tables.len(),
+            intake,
             flow,
             pending,
-            open: HashMap::new(),
+            copied: 0,
+            store,
+            bodies,
+            memory_bytes: config.memory_bytes,
             publisher: Some(publisher),
             done,
             events,
@@ -226,12 +296,17 @@ impl Engine {
         tokio::pin!(stop);
         let mut stopping = false;
         loop {
-            match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
+            if self.intake.busy() {
+                self.hear();
+                self.take_in()?;
+            }
+            match self.step.due((self.intake.busy() || !self.events.is_empty()) && !stopping, self.now()) {
                 Due::Close => self.close()?,
-                Due::Publish => self.publish(),
+                Due::Publish => self.publish()?,
                 Due::Exit => return Ok(()),
                 Due::Wait(time) => {
-                    let time = time.unwrap_or(Duration::from_secs(3600));
+                    let time =
+                        if self.intake.busy() { Duration::ZERO } else { time.unwrap_or(Duration::from_secs(3600)) };
                     tokio::select! {
                         biased;
                         () = &mut stop, if !stopping => {
@@ -242,44 +317,58 @@ impl Engine {
                             Some(done) => self.published(done?),
                             None => return Err(Error::bug("the publisher has died")),
                         },
-                        Some(wanted) = self.wanted.recv() => self.audit(wanted),
+                        Some(wanted) = self.wanted.recv() => self.answer(wanted)?,
                         event = self.events.recv(), if !stopping => match event {
-                            Some((source, event)) => self.take_in(source, event)?,
+                            Some((source, event)) => {
+                                self.intake.hear(source, event);
+                                self.take_in()?;
+                            }
                             None => return Err(Error::bug("every source has gone without a word")),
                         },
                         () = tokio::time::sleep(time) => {}
                     }
                 }
             }
-            if self.run.once && !stopping && self.caught_up() {
+            if self.run.once && !stopping && self.caught_up() && self.intake.all_fed() {
                 stopping = true;
                 self.stop();
             }
         }
     }
 
-    fn take_in(&mut self, source: usize, event: Event) -> Result<()> {
-        match event {
-            Event::Copied { table, rows } => {
-                let table = self.tables_of[source][table];
-                self.base.load(table, &rows)?;
-                self.with_status(|status| status.rows_copied += rows.len() as u64);
-                self.flow.feed(self.moment, table, rows.into_iter().map(|row| (row, 1)).collect());
-            }
-            Event::CopyDone { position } | Event::Idle { position } => self.moved(source, position, 0),
-            Event::Transaction { changes, position, committed_us } => {
-                let rows = changes.len();
-                for (table, change) in changes {
-                    let table = self.tables_of[source][table];
-                    let deltas = self.open.entry(table).or_default();
-                    self.base.apply(table, change, deltas)?;
+    /// Takes in what waits, as far as it goes without keeping anybody waiting.
+    fn take_in(&mut self) -> Result<()> {
+        for told in self.intake.turn()? {
+            match told {
+                Told::Copied { table, rows } => {
+                    self.with_status(|status| status.rows_copied += rows.len() as u64);
+                    self.copied += rows.len();
+                    self.flow.feed(self.moment, table, rows);
+                    if self.copied >= PIECE_ROWS {
+                        self.maintain()?;
+                        self.fit();
+                    }
                 }
-                self.committed_us = Some(committed_us);
-                self.moved(source, position, rows);
+                Told::Moved { source, position, rows, committed_us } => {
+                    self.committed_us = committed_us.or(self.committed_us);
+                    self.moved(source, position, rows);
+                }
+                Told::Close => self.step.heard(Heard::Told { rows: MOMENT_ROWS_MAX }, self.now()),
+                Told::Failed { source, error } => {
+                    return Err(error.doing(format!("follow source `{}`", self.sources[source].name)));
+                }
             }
-            Event::Failed(error) => return Err(error.doing(format!("follow source `{}`", self.sources[source].name))),
         }
         Ok(())
+    }
+
+    /// Hears what sources have told meanwhile.
+    fn hear(&mut self) {
+        while self.intake.waiting() < EVENTS_WAITING_MAX
+            && let Ok((source, event)) = self.events.try_recv()
+        {
+            self.intake.hear(source, event);
+        }
     }
 
     fn moved(&mut self, source: usize, position: Position, rows: usize) {
@@ -298,45 +387,73 @@ impl Engine {
     }
 
     fn close(&mut self) -> Result<()> {
-        for (table, deltas) in self.open.drain() {
-            debug_assert!(table < self.tables.len());
-            self.flow.feed(self.moment, table, deltas.into_iter().collect());
+        for (table, rows) in self.intake.step() {
+            self.flow.feed(self.moment, table, rows);
         }
-        let output = self.flow.close(self.moment)?;
-        self.pending.absorb(output);
-        if let Some(observer) = &self.run.observer {
-            let seen = Observed::Maintained { moment: self.moment, cut: self.cut.clone(), at: world::instant() };
-            let _ = observer.send(seen);
-        }
+        let moment = self.moment;
+        self.maintain()?;
+        let behind: Vec<usize> = (0..self.counted.1.len()).filter(|m| self.behind(*m)).collect();
         let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
-        self.note_models(lag_ms);
-        self.moment = self.moment.next();
-        self.step.heard(Heard::Closed, self.now());
+        self.note_models(moment, lag_ms, &behind);
+        if let Some(observer) = &self.run.observer {
+            let _ = observer.send(Observed::Maintained { moment, cut: self.cut.clone(), behind, at: world::instant() });
+        }
+        let rest = !self.intake.all_fed();
+        self.step.heard(Heard::Closed { rest }, self.now());
+        if rest {
+            self.hear();
+            self.take_in()?;
+        }
         Ok(())
     }
 
-    fn publish(&mut self) {
+    fn behind(&self, model: usize) -> bool {
+        self.pending.behind(model, &|table| self.intake.unfed(table))
+    }
+
+    /// Brings the models up to what was fed. While sources are copied that is several times before the first
+    /// Moment is whole, so that no step is larger than memory.
+    fn maintain(&mut self) -> Result<()> {
+        self.copied = 0;
+        let output = self.flow.close(self.moment)?;
+        self.pending.absorb(output);
+        self.moment = self.moment.next();
+        Ok(())
+    }
+
+    /// Blocks may take what the rest of the process leaves of the memory that was granted.
+    fn fit(&self) {
+        let resident = self.bodies.resident();
+        let others = world::memory_bytes().saturating_sub(resident);
+        let floor = self.memory_bytes / 8;
+        self.bodies.allow(self.memory_bytes.saturating_sub(others).max(floor));
+    }
+
+    fn publish(&mut self) -> Result<()> {
         let moment = Moment(self.moment.0 - 1);
-        let models = self.status.lock().map_or(0, |status| status.models.len());
-        let mut changes = self.pending.take();
-        let (said, unsaid) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !self.pending.withheld(*m));
-        self.unsaid = unsaid;
-        let silent = |model: &usize| changes.iter().all(|(number, _)| number != model);
-        let said: Vec<usize> = Vec::into_iter(said).filter(silent).collect();
-        changes.extend(said.into_iter().map(|model| (model, Vec::new())));
+        let changes = self.pending.take(&|table| self.intake.unfed(table));
+        let models = 0..self.counted.1.len();
+        let withheld: Vec<usize> = models.clone().filter(|m| self.pending.withheld(*m) || self.behind(*m)).collect();
+        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !withheld.contains(m));
+        self.unsaid = left;
+        let arrangements = self.arrangements()?;
         let job = Job {
             moment,
             cut: self.cut.clone(),
             changes,
-            frozen: self.base.freeze(),
-            withheld: (0..models).filter(|m| self.pending.withheld(*m)).collect(),
+            unsaid,
+            arrangements,
+            tables: (0..self.tables).map(|table| self.intake.base().content(table)).collect(),
+            rows: models.map(|model| self.pending.rows(model)).collect(),
+            withheld,
         };
         self.publisher.as_ref().expect("it lives until finish").publish(job);
         self.step.heard(Heard::PublishBegun, self.now());
+        self.fit();
+        Ok(())
     }
 
     fn published(&mut self, done: Done) {
-        self.base.thaw();
         for source in &self.sources {
             if let (Some(tail), Some(position)) = (&source.tail, done.cut.0.get(&source.name)) {
                 tail.acknowledge(position.clone());
@@ -359,15 +476,34 @@ impl Engine {
         self.step.heard(Heard::Published, self.now());
     }
 
-    fn audit(&self, wanted: Wanted) {
-        let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
-        if copying {
-            let error =
-                Error::operator("a first copy is under way, and nothing stands at one Moment before it is done");
-            let _ = wanted.reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
-            return;
+    fn answer(&self, wanted: Wanted) -> Result<()> {
+        match wanted {
+            Wanted::Verdict { only, reply } => {
+                let copying = self.status.lock().is_ok_and(|status| status.phase == Phase::Copying);
+                if copying {
+                    let error = Error::operator(
+                        "a first copy is under way, and nothing stands at one Moment before it is done",
+                    );
+                    let _ = reply.send(Err(error.hint("ask again when `driftless status` says `live`")));
+                } else {
+                    self.publisher.as_ref().expect("it lives until finish").audit(only, reply);
+                }
+            }
+            Wanted::State { reply } => {
+                let files_bytes = self.store.disk_bytes();
+                let _ = reply.send(StateReport { arrangements: self.arrangements()?.sizes(), files_bytes });
+            }
         }
-        self.publisher.as_ref().expect("it lives until finish").audit(wanted.only, wanted.reply);
+        Ok(())
+    }
+
+    /// Everything as the last Moment that closed has left it.
+    fn arrangements(&self) -> Result<Arrangements> {
+        let mut arrangements = Arrangements::new(&self.bodies);
+        self.intake.pin(&mut arrangements);
+        self.pending.pin(&mut arrangements);
+        self.flow.pin(&mut arrangements)?;
+        Ok(arrangements)
     }
 
     fn caught_up(&self) -> bool {
@@ -396,8 +532,8 @@ impl Engine {
         }
     }
 
-    fn note_models(&mut self, lag_ms: Option<i64>) {
-        let (moment, cut) = (self.moment, self.cut.clone());
+    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>, behind: &[usize]) {
+        let cut = self.cut.clone();
         let elapsed = self.counted.0.elapsed();
         let Ok(mut status) = self.status.lock() else { return };
         (status.moment, status.cut, status.phase) = (moment, cut, status.phase.max_live());
@@ -406,7 +542,8 @@ impl Engine {
             model.rows = self.pending.rows(number);
             model.changes = self.pending.changes(number);
             model.withheld = self.pending.withheld(number);
-            let faults: Vec<_> = self.pending.faults(number).take(10).cloned().collect();
+            model.behind = behind.contains(&number);
+            let faults = self.pending.faults(number, 10);
             if let (Some(fault), true) = (faults.first(), model.faults.is_empty()) {
                 tracing::warn!(model = model.name, reason = fault.message, "withheld: rows cannot be computed");
             } else if faults.is_empty() && !model.faults.is_empty() {
@@ -449,8 +586,8 @@ struct Start {
     /// Of the sources that resume; the others copy.
     cut: Cut,
     moment: Moment,
-    /// Ids of stored tables that nothing uses any more, or that are copied anew.
-    stale: Vec<u32>,
+    /// The base arrangements that serve, by name.
+    resumed: Vec<String>,
 }
 
 impl Start {
@@ -478,10 +615,8 @@ impl Start {
             }
         });
         let kept: Vec<Kept> = kept.collect();
-        // Ids that are new here may hold rows of a first copy that was cut short.
-        let resumed = |id: u32| kept.iter().any(|k| k.id == id && cut.0.contains_key(&k.source));
-        let ids = stored.iter().chain(&kept).map(|k| k.id);
-        let stale = ids.filter(|id| !resumed(*id)).collect();
-        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), stale }
+        let resumed = kept.iter().filter(|k| cut.0.contains_key(&k.source));
+        let resumed = resumed.map(|k| Base::name(k.id, &k.name)).collect();
+        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), resumed }
     }
 }

@@ -10,7 +10,7 @@
 //! - [`Config`] is `driftless.yml`; [`Assembly`] is a project compiled against its sources as they are.
 //! - `step` decides, and is pure; `engine` performs, and is dull; `publisher` is the one thread that writes
 //!   outward, in the one order that a crash cannot break.
-//! - `control` answers `status` and `verify` for other processes; `audit` compares what is published with a
+//! - `control` answers `status`, `verify` and `state` for other processes; `audit` compares what is published with a
 //!   full recompute.
 //!
 //! Invariants:
@@ -23,6 +23,7 @@ mod audit;
 mod config;
 pub mod control;
 mod engine;
+mod intake;
 mod pending;
 mod publisher;
 pub mod status;
@@ -30,5 +31,6 @@ mod step;
 
 pub use assembly::{Assembly, PlannedModel};
 pub use audit::{Difference, ModelVerdict, Verdict, verify};
-pub use config::{Config, SourceConfig};
+pub use config::{Config, MEMORY_BYTES, SourceConfig};
+pub use control::{StateReport, state};
 pub use engine::{Observed, Run, run};

@@ -2,82 +2,146 @@
 //!
 //! Rows of several Moments add up here between two publications, so that a row that came and went in between
 //! is never written. A model with faults, and every model that reads it, keeps its changes until they are gone.
+//! Both are arrangements like those of the dataflow: they may be larger than memory, and a checkpoint keeps them.
 
 use super::assembly::AssembledModel;
 use crate::flow::{Fault, Output};
-use crate::row::{Delta, Diff, Row};
-use std::collections::{BTreeMap, HashMap};
+use crate::plan::Compiled;
+use crate::row::{Codec, Datum, Delta, Row, Rows, append};
+use crate::state::{Arrangements, Batch, Batches, Bodies, KeptModel, Spine, merge};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-#[derive(Default)]
 pub struct Pending {
     models: Vec<Model>,
+    bodies: Arc<Bodies>,
+    /// Of faults as rows: message, sample.
+    fault_codec: Codec,
 }
 
-#[derive(Default)]
 struct Model {
+    name: String,
     parents: Vec<usize>,
+    /// Numbers of the source tables that it reads.
+    tables: BTreeSet<usize>,
     published: bool,
-    net: HashMap<Row, Diff>,
-    faults: BTreeMap<Fault, Diff>,
+    net: Spine,
+    faults: Spine,
+    faults_there: i64,
     rows: i64,
     /// Changes since the start.
     changes: u64,
 }
 
 impl Pending {
-    pub fn new(models: &[AssembledModel]) -> Pending {
-        let model =
-            |m: &AssembledModel| Model { parents: m.parents.clone(), published: m.published, ..Model::default() };
-        Pending { models: models.iter().map(model).collect() }
+    /// As `from` has it; with the number of rows of each model, where they are known.
+    pub fn new(
+        models: &[AssembledModel],
+        compiled: &[Compiled],
+        bodies: &Arc<Bodies>,
+        from: &mut Arrangements,
+        kept: Option<&[KeptModel]>,
+    ) -> Pending {
+        let mut spine = |name: String| {
+            let batches = from.by_name.remove(&name).and_then(|workers| workers.into_iter().next());
+            Spine::restore(batches.map_or(Vec::new(), |batches| batches.to_vec()), bodies.clone())
+        };
+        let model = |(number, model): (usize, &AssembledModel)| {
+            let faults = spine(faults_name(&model.name));
+            Model {
+                name: model.name.clone(),
+                parents: model.parents.clone(),
+                tables: compiled[number].tables(),
+                published: model.published,
+                net: spine(net_name(&model.name)),
+                faults_there: whole(&faults, bodies).iter().map(|(_, diff)| diff).sum(),
+                faults,
+                rows: kept.map_or(0, |kept| kept[number].rows),
+                changes: 0,
+            }
+        };
+        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let schema = Schema::new(vec![text("message"), text("sample")]);
+        Pending {
+            models: models.iter().enumerate().map(model).collect(),
+            bodies: bodies.clone(),
+            fault_codec: Codec::new(Arc::new(schema)),
+        }
     }
 
     /// A Moment's effect.
     pub fn absorb(&mut self, output: Output) {
         for (model, rows) in self.models.iter_mut().zip(output.models) {
             model.changes += rows.len() as u64;
-            for (row, diff) in rows.iter() {
-                model.rows += diff;
-                if model.published {
-                    add(&mut model.net, Row::from(row), diff);
-                }
+            model.rows += rows.iter().map(|(_, diff)| diff).sum::<i64>();
+            if model.published && !rows.is_empty() {
+                model.net.insert(Arc::new(Batch::of(&rows, &self.bodies)));
             }
         }
-        for (model, faults) in self.models.iter_mut().zip(output.faults) {
+        for (model, faults) in self.models.iter_mut().zip(output.faults).filter(|(_, faults)| !faults.is_empty()) {
+            let mut rows = Rows::default();
             for (fault, diff) in faults {
-                let count = model.faults.entry(fault).or_default();
-                *count += diff;
+                [fault.message, fault.sample].into_iter().for_each(|text| append(rows.open(), &Datum::Text(text)));
+                rows.end(diff);
+                model.faults_there += diff;
             }
-            model.faults.retain(|_, diff| *diff != 0);
+            model.faults.insert(Arc::new(Batch::of(&rows, &self.bodies)));
         }
     }
 
     /// What the model's table shows already need not be published; what it shows too much must go.
     pub fn level(&mut self, model: usize, shown: Vec<Delta>) {
-        let net = &mut self.models[model].net;
-        shown.into_iter().for_each(|(row, diff)| add(net, row, -diff));
+        let mut rows: Rows = shown.into_iter().collect();
+        rows.negate();
+        self.models[model].net.insert(Arc::new(Batch::of(&rows, &self.bodies)));
     }
 
-    /// The net changes of every model that may be published now.
-    pub fn take(&mut self) -> Vec<(usize, Vec<Delta>)> {
-        let due = |m: &usize| !self.withheld(*m) && !self.models[*m].net.is_empty();
-        let due: Vec<usize> = (0..self.models.len()).filter(due).collect();
+    /// What may be published now, by number of the model, where some tables are not `fed` whole; it may come to
+    /// nothing.
+    pub fn take(&mut self, unfed: &impl Fn(usize) -> bool) -> Vec<(usize, Batches)> {
+        let due = |m: &usize| !self.models[*m].net.is_empty() && !self.withheld(*m) && !self.behind(*m, unfed);
+        let due = (0..self.models.len()).filter(due);
         let mut changes = Vec::new();
-        for model in due {
-            let mut deltas: Vec<Delta> = std::mem::take(&mut self.models[model].net).into_iter().collect();
-            deltas.sort_unstable();
-            changes.push((model, deltas));
+        for model in due.collect::<Vec<_>>() {
+            let fresh = Spine::new(self.bodies.clone());
+            changes.push((model, std::mem::replace(&mut self.models[model].net, fresh).batches()));
         }
         changes
+    }
+
+    /// What a checkpoint must name.
+    pub fn pin(&self, to: &mut Arrangements) {
+        for model in &self.models {
+            to.by_name.insert(net_name(&model.name), vec![model.net.batches()]);
+            to.by_name.insert(faults_name(&model.name), vec![model.faults.batches()]);
+        }
     }
 
     /// Whether the model, or one that it reads, has faults.
     pub fn withheld(&self, model: usize) -> bool {
         let model = &self.models[model];
-        !model.faults.is_empty() || model.parents.iter().any(|parent| self.withheld(*parent))
+        model.faults_there != 0 || model.parents.iter().any(|parent| self.withheld(*parent))
     }
 
-    pub fn faults(&self, model: usize) -> impl Iterator<Item = &Fault> {
-        self.models[model].faults.keys()
+    /// Whether the model, or one that it reads, reads a table of which not all was fed.
+    pub fn behind(&self, model: usize, unfed: &impl Fn(usize) -> bool) -> bool {
+        let model = &self.models[model];
+        model.tables.iter().any(|table| unfed(*table)) || model.parents.iter().any(|p| self.behind(*p, unfed))
+    }
+
+    /// Some of the model's faults.
+    pub fn faults(&self, model: usize, limit: usize) -> Vec<Fault> {
+        let model = &self.models[model];
+        if model.faults_there == 0 {
+            return Vec::new();
+        }
+        let whole = whole(&model.faults, &self.bodies);
+        let fault = |(row, _): (Vec<u8>, i64)| match self.fault_codec.datums(&Row::from(row.as_slice())).as_slice() {
+            [Datum::Text(message), Datum::Text(sample)] => Fault { message: message.clone(), sample: sample.clone() },
+            _ => unreachable!("faults are written above"),
+        };
+        whole.iter().take(limit).map(fault).collect()
     }
 
     pub fn rows(&self, model: usize) -> i64 {
@@ -89,17 +153,14 @@ impl Pending {
     }
 }
 
-fn add(net: &mut HashMap<Row, Diff>, row: Row, diff: Diff) {
-    use std::collections::hash_map::Entry;
-    match net.entry(row) {
-        Entry::Vacant(entry) => {
-            entry.insert(diff);
-        }
-        Entry::Occupied(mut entry) => {
-            *entry.get_mut() += diff;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
+fn net_name(model: &str) -> String {
+    format!("unpublished {model}")
+}
+
+fn faults_name(model: &str) -> String {
+    format!("faults {model}")
+}
+
+fn whole(spine: &Spine, bodies: &Arc<Bodies>) -> Batch {
+    merge(&spine.batches(), bodies)
 }

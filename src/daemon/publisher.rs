@@ -1,7 +1,7 @@
 //! The one thread that writes outward, in the one order that a crash cannot break:
 //!
 //! 1. stage: the files of the Moment, durable and invisible;
-//! 2. checkpoint: the source rows, the Cut and what was staged, in one synced write;
+//! 2. checkpoint: every arrangement, the Cut and what was staged, in one synced write;
 //! 3. publish: one catalog transaction over all tables.
 //!
 //! A crash before 2 leaves files that nobody names, and the Moment is made again from the former checkpoint.
@@ -9,10 +9,12 @@
 //! then the store and the tables stand at the same Moment.
 
 use super::audit::{Loaded, Oracle, Verdict};
-use crate::commit::{Publication, Published, Sink};
+use crate::commit::{Publication, Published, Sink, StagedTable};
 use crate::error::{Doing, Error, Result};
-use crate::row::{Cut, Delta, Moment};
-use crate::state::{Checkpoint, FORMAT, Frozen, Kept, Store};
+use crate::row::{Cut, Delta, Moment, Row};
+use crate::state::{
+    Arrangements, Batches, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store, merge,
+};
 use crate::world::{self, crash_point};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -22,9 +24,16 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Job {
     pub moment: Moment,
     pub cut: Cut,
-    /// By number of the model.
-    pub changes: Vec<(usize, Vec<Delta>)>,
-    pub frozen: Frozen,
+    /// By number of the model; they may come to nothing.
+    pub changes: Vec<(usize, Batches)>,
+    /// Models that are published even if no row of theirs changes.
+    pub unsaid: Vec<usize>,
+    /// Everything as the Moment has left it.
+    pub arrangements: Arrangements,
+    /// The source tables among it.
+    pub tables: Vec<Content>,
+    /// How many rows each model has.
+    pub rows: Vec<i64>,
     /// Models that have faults, or read one that has.
     pub withheld: Vec<usize>,
 }
@@ -43,34 +52,55 @@ enum Work {
     Audit { only: Vec<String>, reply: oneshot::Sender<Result<Verdict>> },
 }
 
+/// What every checkpoint says alike.
+pub struct Keeping {
+    pub store: Arc<Store>,
+    pub bodies: Arc<Bodies>,
+    pub tables: Vec<Kept>,
+    /// The same if and only if the dataflow is.
+    pub dataflow: String,
+}
+
+/// The source tables at the last checkpoint, and which models had faults.
+pub struct Last {
+    pub moment: Moment,
+    pub cut: Cut,
+    pub tables: Vec<Content>,
+    pub withheld: Vec<usize>,
+}
+
 pub struct Publisher {
     work: Sender<Work>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Publisher {
-    /// `tables` are what the store keeps; `done` hears of every job, the last of a failure.
+    /// `last` is what stands at the start; `done` hears of every job, the last of a failure.
     pub fn start(
         mut sink: Box<dyn Sink>,
-        store: Arc<Store>,
-        tables: Vec<Kept>,
+        keeping: Keeping,
+        mut last: Option<Last>,
         oracle: Arc<Oracle>,
         done: mpsc::Sender<Result<Done>>,
     ) -> Result<Publisher> {
         let (work, inbox) = channel();
         let body = move || {
-            let mut withheld = Vec::new();
             for work in inbox {
                 match work {
                     Work::Publish(job) => {
-                        withheld.clone_from(&job.withheld);
-                        let result = perform(sink.as_mut(), &store, &tables, &oracle, job);
+                        last = Some(Last {
+                            moment: job.moment,
+                            cut: job.cut.clone(),
+                            tables: job.tables.clone(),
+                            withheld: job.withheld.clone(),
+                        });
+                        let result = perform(sink.as_mut(), &keeping, &oracle, job);
                         let failed = result.is_err();
                         if done.blocking_send(result).is_err() || failed {
                             return;
                         }
                     }
-                    Work::Audit { only, reply } => match Loaded::load(&oracle, &store, &withheld, only) {
+                    Work::Audit { only, reply } => match load(&oracle, &keeping, last.as_ref(), only) {
                         Err(error) => drop(reply.send(Err(error))),
                         // Comparing needs no lock on anything: publishing goes on beside it.
                         Ok(loaded) => {
@@ -102,26 +132,57 @@ impl Publisher {
     }
 }
 
-fn perform(sink: &mut dyn Sink, store: &Store, tables: &[Kept], oracle: &Oracle, job: Job) -> Result<Done> {
+fn load(oracle: &Oracle, keeping: &Keeping, last: Option<&Last>, only: Vec<String>) -> Result<Loaded> {
+    let Some(last) = last else {
+        return Err(Error::operator("nothing was published since the start, so there is nothing to verify yet")
+            .hint("ask again in a moment"));
+    };
+    let at = (last.moment, last.cut.clone());
+    Loaded::load(oracle, at, &last.tables, &keeping.bodies, &last.withheld, only)
+}
+
+fn perform(sink: &mut dyn Sink, keeping: &Keeping, oracle: &Oracle, job: Job) -> Result<Done> {
     let begun = world::instant();
     let number = |model: usize| oracle.target_of(model).expect("only published models have changes");
-    let changes: Vec<(usize, Vec<Delta>)> = job.changes.into_iter().map(|(m, d)| (number(m), d)).collect();
+    let net = |batches: Batches| -> Vec<Delta> {
+        merge(&batches, &keeping.bodies).iter().map(|(row, diff)| (Row::from(row.as_slice()), diff)).collect()
+    };
+    let changes = job.changes.into_iter().map(|(model, batches)| (model, net(batches)));
+    let mut changes: Vec<(usize, Vec<Delta>)> = changes.filter(|(_, deltas)| !deltas.is_empty()).collect();
+    for model in job.unsaid {
+        if changes.iter().all(|(changed, _)| *changed != model) {
+            changes.push((model, Vec::new()));
+        }
+    }
+    let changes: Vec<_> = changes.into_iter().map(|(model, deltas)| (number(model), deltas)).collect();
     let count = changes.iter().map(|(_, deltas)| deltas.len()).sum();
     let publication = Publication { moment: job.moment, cut: &job.cut, changes };
     let staged = match publication.changes.is_empty() {
         true => None,
         false => Some(sink.stage(&publication).doing(format!("stage Moment {}", job.moment))?),
     };
+    let shown = |model: usize| {
+        let target = oracle.target(model);
+        let same = |t: &StagedTable| t.namespace == target.namespace && t.table == target.table;
+        match staged.as_ref().is_some_and(|staged| staged.tables.iter().any(same)) {
+            true => Some(job.moment),
+            false => sink.published(oracle.target_of(model)?).map(|published| published.moment),
+        }
+    };
+    let models = job.rows.iter().enumerate().map(|(model, rows)| KeptModel { rows: *rows, shown: shown(model) });
+    let maintained = Maintained { dataflow: keeping.dataflow.clone(), models: models.collect() };
     let in_words = staged.as_ref().map(serde_json::to_value).transpose();
     let checkpoint = Checkpoint {
         format: FORMAT,
         moment: job.moment,
         cut: job.cut.clone(),
-        tables: tables.to_vec(),
+        tables: keeping.tables.clone(),
+        maintained: Some(maintained),
         staged: in_words.map_err(|e| Error::bug("what was staged is plain data").because(e))?,
     };
     crash_point("checkpoint.before");
-    store.write(&checkpoint, &job.frozen)?;
+    keeping.store.write(&checkpoint, &job.arrangements, &keeping.bodies)?;
+    drop(job.arrangements);
     crash_point("checkpoint.after");
     if let Some(staged) = &staged {
         sink.publish(staged).doing(format!("publish Moment {}", job.moment))?;

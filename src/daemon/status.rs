@@ -49,6 +49,8 @@ pub struct ModelStatus {
     pub faults: Vec<crate::flow::Fault>,
     /// Whether the model, or one that it reads, has faults.
     pub withheld: bool,
+    /// Whether the model waits for the rest of a huge transaction; until then its last snapshot stays.
+    pub behind: bool,
     /// Where the table's current metadata lies: what one hands to a reader.
     pub metadata: Option<String>,
 }
@@ -77,7 +79,7 @@ pub fn read(config: &Config, models: &[&Model]) -> Result<Status> {
     let mut status = match ask(&config.state, &Request::Status)? {
         Some(Answer::Status(status)) => status,
         Some(Answer::Failed(why)) => return Err(Error::operator(why).doing("ask the running daemon")),
-        Some(Answer::Verdict(_)) => return Err(Error::bug("the daemon answered another question")),
+        Some(_) => return Err(Error::bug("the daemon answered another question")),
         None => left(config, models)?,
     };
     for model in &mut status.models {
@@ -121,6 +123,7 @@ fn left(config: &Config, models: &[&Model]) -> Result<Status> {
             published: published.as_ref().map(Into::into),
             faults: Vec::new(),
             withheld: false,
+            behind: false,
             metadata: None,
         });
     }

@@ -21,8 +21,8 @@ pub enum Heard {
     Told { rows: usize },
     /// Every source has a position now: Moments can close.
     Ready,
-    /// The open Moment was closed, with all its effect.
-    Closed,
+    /// The open Moment was closed, with all its effect; `rest` if huge transactions are to be fed still.
+    Closed { rest: bool },
     /// A job was handed to the publisher.
     PublishBegun,
     /// It is on disk and published.
@@ -47,6 +47,8 @@ pub struct Step {
     /// Something was told since the last close.
     open: bool,
     open_rows: usize,
+    /// Pieces of huge transactions are left to be fed.
+    rest: bool,
     /// Something closed since the last publication began.
     unpublished: bool,
     publishing: bool,
@@ -63,6 +65,7 @@ impl Step {
             // The first Moment is everything that is there, even if that is nothing.
             open: true,
             open_rows: 0,
+            rest: false,
             unpublished: false,
             publishing: false,
             stopping: false,
@@ -77,8 +80,9 @@ impl Step {
                 self.open_rows += rows;
             }
             Heard::Ready => self.ready = true,
-            Heard::Closed => {
+            Heard::Closed { rest } => {
                 (self.open, self.open_rows) = (false, 0);
+                self.rest = rest;
                 self.unpublished = true;
             }
             Heard::PublishBegun => {
@@ -103,6 +107,10 @@ impl Step {
         if publish && hour {
             return Due::Publish;
         }
+        // Others are published on the way; only then the next piece. A checkpoint keeps what is left.
+        if self.ready && self.rest && !self.stopping {
+            return Due::Close;
+        }
         if publish {
             return Due::Wait(Some(next - now));
         }
@@ -123,10 +131,27 @@ mod tests {
     fn ready() -> Step {
         let mut step = Step::new(SECOND);
         step.heard(Heard::Ready, Duration::ZERO);
-        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         step.heard(Heard::PublishBegun, Duration::ZERO);
         step.heard(Heard::Published, Duration::ZERO);
         step
+    }
+
+    #[test]
+    fn a_huge_transaction_is_fed_in_steps_and_others_are_published_on_the_way() {
+        let mut step = ready();
+        step.heard(Heard::Told { rows: 3_000_000 }, SECOND);
+        for seconds in [1, 2, 3] {
+            assert_eq!(step.due(false, SECOND * seconds), Due::Close);
+            step.heard(Heard::Closed { rest: true }, SECOND * seconds);
+            assert_eq!(step.due(false, SECOND * seconds), Due::Publish);
+            step.heard(Heard::PublishBegun, SECOND * seconds);
+            assert_eq!(step.due(false, SECOND * seconds), Due::Close, "the next piece while it is published");
+            step.heard(Heard::Closed { rest: true }, SECOND * seconds);
+            step.heard(Heard::Published, SECOND * seconds);
+        }
+        step.heard(Heard::Closed { rest: false }, SECOND * 3);
+        assert_eq!(step.due(false, SECOND * 3), Due::Wait(Some(SECOND)));
     }
 
     #[test]
@@ -143,7 +168,7 @@ mod tests {
         let mut step = Step::new(SECOND);
         step.heard(Heard::Ready, Duration::ZERO);
         assert_eq!(step.due(false, Duration::ZERO), Due::Close);
-        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         assert_eq!(step.due(false, Duration::ZERO), Due::Publish);
     }
 
@@ -161,12 +186,12 @@ mod tests {
     fn one_publication_at_a_time_and_not_before_its_hour() {
         let mut step = ready();
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
-        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         assert_eq!(step.due(false, SECOND / 4), Due::Wait(Some(SECOND * 3 / 4)));
         assert_eq!(step.due(false, SECOND), Due::Publish);
         step.heard(Heard::PublishBegun, SECOND);
         step.heard(Heard::Told { rows: 1 }, SECOND);
-        step.heard(Heard::Closed, SECOND);
+        step.heard(Heard::Closed { rest: false }, SECOND);
         assert_eq!(step.due(false, SECOND * 9), Due::Wait(None));
         step.heard(Heard::Published, SECOND * 9);
         assert_eq!(step.due(false, SECOND * 9), Due::Publish);
@@ -176,10 +201,10 @@ mod tests {
     fn what_is_open_closes_before_it_is_published() {
         let mut step = ready();
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
-        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         step.heard(Heard::Told { rows: 1 }, SECOND);
         assert_eq!(step.due(true, SECOND), Due::Close);
-        step.heard(Heard::Closed, SECOND);
+        step.heard(Heard::Closed { rest: false }, SECOND);
         assert_eq!(step.due(true, SECOND), Due::Publish);
     }
 
@@ -189,7 +214,7 @@ mod tests {
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
         step.heard(Heard::Stop, Duration::ZERO);
         assert_eq!(step.due(true, Duration::ZERO), Due::Close);
-        step.heard(Heard::Closed, Duration::ZERO);
+        step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         assert_eq!(step.due(true, Duration::ZERO), Due::Publish);
         step.heard(Heard::PublishBegun, Duration::ZERO);
         assert_eq!(step.due(true, Duration::ZERO), Due::Wait(None));

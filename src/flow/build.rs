@@ -5,12 +5,12 @@ use super::distinct::distinct;
 use super::join::{Shape, join};
 use super::map::map;
 use super::reduce::reduce;
-use super::stream::{RowStream, Time, WholeRows};
+use super::stream::{RowStream, Time, WholeRows, owner};
 use super::top::top;
 use super::{Faults, Output};
 use crate::plan::{Compiled, Node, Op};
 use crate::row::{Codec, Direction, Row, Rows, Sorted, Table};
-use crate::state::{Bodies, Spine};
+use crate::state::{Arrangements, Bodies, Spine};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,6 +26,39 @@ pub(super) struct Inputs {
     pub tables: Vec<Session>,
     pub constants: Vec<Session>,
     pub probe: probe::Handle<Time>,
+    pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
+}
+
+/// The state of a dataflow: where it is kept, and what of it is there already.
+pub(super) struct Kept {
+    bodies: Arc<Bodies>,
+    /// What all workers had when it was kept, by name; `None` where the dataflow begins anew.
+    from: Option<Arc<Arrangements>>,
+    spines: Vec<(String, Rc<RefCell<Spine>>)>,
+}
+
+impl Kept {
+    pub fn new(bodies: Arc<Bodies>, from: Option<Arc<Arrangements>>) -> Kept {
+        Kept { bodies, from, spines: Vec::new() }
+    }
+
+    /// The spine of this name, whose rows begin with a key of so many columns: what was kept of it for this worker.
+    fn spine(&mut self, name: String, codec: &Codec, key: usize, worker: usize, workers: usize) -> Rc<RefCell<Spine>> {
+        let kept =
+            |from: &Arc<Arrangements>| from.by_name.get(&name).cloned().expect("it is the dataflow that was kept");
+        let batches = match self.from.as_ref().map(kept) {
+            None => Vec::new(),
+            Some(kept) if kept.len() == workers => kept[worker].to_vec(),
+            Some(kept) => {
+                let own = |row: &[u8]| owner(&row[..codec.prefix(row, key)], workers) == worker;
+                let batches = kept.iter().flat_map(|batches| batches.iter());
+                batches.map(|batch| Arc::new(batch.filter(own, &self.bodies))).collect()
+            }
+        };
+        let spine = Rc::new(RefCell::new(Spine::restore(batches, self.bodies.clone())));
+        self.spines.push((name, spine.clone()));
+        spine
+    }
 }
 
 /// What a worker has put out since it was last asked.
@@ -35,7 +68,7 @@ pub(super) fn build<'scope>(
     scope: Scope<'scope, Time>,
     plans: &[Compiled],
     tables: &[Table],
-    bodies: Arc<Bodies>,
+    kept: Kept,
     share: Share,
 ) -> Inputs {
     let mut sessions = Vec::new();
@@ -53,11 +86,13 @@ pub(super) fn build<'scope>(
         arranged: HashMap::new(),
         given: Vec::new(),
         faults: Faults::new(0, share.clone()),
-        bodies,
+        name: String::new(),
+        kept,
     };
     let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
         build.faults = Faults::new(model, share.clone());
+        build.name = plan.relation.to_string();
         let rows = build.node(&plan.node);
         let out = share.clone();
         rows.clone()
@@ -74,7 +109,7 @@ pub(super) fn build<'scope>(
         session.send_batch(&mut rows);
         session
     });
-    Inputs { tables: sessions, constants: constants.collect(), probe }
+    Inputs { tables: sessions, constants: constants.collect(), probe, spines: build.kept.spines }
 }
 
 struct Build<'scope> {
@@ -88,7 +123,8 @@ struct Build<'scope> {
     given: Vec<RowStream<'scope>>,
     /// Of the model that is being built.
     faults: Faults,
-    bodies: Arc<Bodies>,
+    name: String,
+    kept: Kept,
 }
 
 impl<'scope> Build<'scope> {
@@ -112,7 +148,8 @@ impl<'scope> Build<'scope> {
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
                 let codec = Codec::new(input.schema.clone());
-                reduce(rows, codec, *key, aggregates, self.spine(), self.faults.clone())
+                let (spine, begun) = (self.spine(&codec, *key), self.kept.from.is_some());
+                reduce(rows, codec, *key, aggregates, spine, begun, self.faults.clone())
             }
             Op::Top { input, key, order, places, numbered } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
@@ -161,7 +198,9 @@ impl<'scope> Build<'scope> {
         let mut node = parts.next().expect("there are parts").clone();
         let mut rows = self.node(&node);
         for part in parts {
-            let left = arrange(rows, Codec::new(node.schema.clone()), key, self.spine());
+            let codec = Codec::new(node.schema.clone());
+            let spine = self.spine(&codec, key);
+            let left = arrange(rows, codec, key, spine);
             let right = self.arrange(part, &columns, Nulls::Kept);
             let width = node.schema.fields().len();
             let own = part.schema.fields().len() - key;
@@ -193,7 +232,8 @@ impl<'scope> Build<'scope> {
         let rows = self.node(node);
         let rows = pick(rows, &Codec::new(node.schema.clone()), &columns, key.len(), Nulls::Kept);
         let rows = turn(rows, &sorted);
-        (arrange(rows, sorted.codec().clone(), key.len(), self.spine()), sorted, columns)
+        let spine = self.spine(sorted.codec(), key.len());
+        (arrange(rows, sorted.codec().clone(), key.len(), spine), sorted, columns)
     }
 
     /// The rows of a node by these columns, which then lead.
@@ -210,21 +250,28 @@ impl<'scope> Build<'scope> {
         let order = key_first(node.schema.fields().len(), key);
         let rows = pick(rows, &Codec::new(node.schema.clone()), &order, key.len(), nulls);
         let schema = node.schema.project(&order).expect("an order of its own columns");
-        let arranged = arrange(rows, Codec::new(Arc::new(schema)), key.len(), self.spine());
+        let codec = Codec::new(Arc::new(schema));
+        let spine = self.spine(&codec, key.len());
+        let arranged = arrange(rows, codec, key.len(), spine);
         if let Some(name) = name {
             self.arranged.insert(name, arranged.clone());
         }
         arranged
     }
 
-    fn spine(&self) -> Rc<RefCell<Spine>> {
-        Rc::new(RefCell::new(Spine::new(self.bodies.clone())))
+    /// Spines are named by their model and counted in it: one dataflow always gives the same names.
+    fn spine(&mut self, codec: &Codec, key: usize) -> Rc<RefCell<Spine>> {
+        let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
+        let fields = codec.schema().fields().iter().take(key);
+        let by: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        let name = format!("{} {} by ({})", self.name, of_model + 1, by.join(", "));
+        self.kept.spine(name, codec, key, self.scope.index(), self.scope.peers())
     }
 
-    /// Constants enter at one worker only, or each worker would add its own.
+    /// Constants enter at one worker only, or each worker would add its own; and once, not at each restart.
     fn constant(&mut self, rows: &[Row]) -> RowStream<'scope> {
         let (session, stream) = self.scope.new_input_with_builder();
-        let here = self.scope.index() == 0;
+        let here = self.scope.index() == 0 && self.kept.from.is_none();
         let rows = rows.iter().filter(|_| here).map(|row| (row.clone(), 1)).collect();
         self.constants.push((session, rows));
         stream

@@ -18,7 +18,10 @@
 //! - A row that cannot be computed becomes a [`Fault`] of its model, with a diff like any row: when the row
 //!   goes, so does the fault.
 //!
-//! It does not keep its state over a restart: the daemon feeds the base arrangements again.
+//! - Between two Moments nothing is in flight: [`Flow::pin`] gives all that must be kept, and a start from it computes
+//!   nothing again.
+//!
+//! It does not write or read anything: what is kept, and when, is the daemon's affair.
 //! timely is named here and nowhere else.
 
 mod accumulate;

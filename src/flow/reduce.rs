@@ -22,13 +22,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::operators::generic::Operator;
 
-/// `codec` is that of the input, whose first `key` columns are the group.
+/// `codec` is that of the input, whose first `key` columns are the group; `begun` where the spine goes on from
+/// what was kept.
 pub(super) fn reduce<'scope>(
     rows: RowStream<'scope>,
     codec: Codec,
     key: usize,
     aggregates: &[Aggregate],
     spine: Rc<RefCell<Spine>>,
+    begun: bool,
     faults: Faults,
 ) -> RowStream<'scope> {
     let aggregates = aggregates.to_vec();
@@ -38,7 +40,7 @@ pub(super) fn reduce<'scope>(
         let mut capability = Some(capability);
         let mut waiting: BTreeMap<Time, Groups> = BTreeMap::new();
         // The group of everything is there before any row is.
-        let mut unborn = key == 0 && owner(&[], peers) == index;
+        let mut unborn = !begun && key == 0 && owner(&[], peers) == index;
         move |(input, frontier), output| {
             let fresh = || Groups::new(&aggregates);
             input.for_each(|time, rows| {

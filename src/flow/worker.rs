@@ -4,11 +4,11 @@
 //! nothing at or before the Moment is in flight anywhere, then gives what its share has put out.
 
 use super::Output;
-use super::build::{Inputs, build};
+use super::build::{Inputs, Kept, build};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
 use crate::row::{Moment, Rows, Table};
-use crate::state::Bodies;
+use crate::state::{Arrangements, Batches, Bodies};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,29 +18,47 @@ use timely::WorkerConfig;
 enum Command {
     Feed { moment: Moment, table: usize, rows: Rows },
     Close { moment: Moment },
+    Pin,
+}
+
+/// What a worker answers.
+enum Share {
+    Closed(Output),
+    Pinned(usize, Vec<(String, Batches)>),
 }
 
 /// A dataflow at work. Dropping it stops its threads.
 pub struct Flow {
     commands: Vec<Sender<Command>>,
-    shares: Receiver<Output>,
+    shares: Receiver<Share>,
     models: usize,
     threads: Option<timely::communication::WorkerGuards<()>>,
 }
 
 impl Flow {
-    /// Maintains `models`, compiled in this order over `tables`, with so many threads.
-    pub fn start(models: &[Compiled], tables: &[Table], workers: usize) -> Result<Flow> {
+    /// Maintains `models`, compiled in this order over `tables`, with so many threads. It goes on `from` what the same
+    /// dataflow was when it was pinned, with whatever number of workers; or begins anew, with empty tables.
+    pub fn start(
+        models: &[Compiled],
+        tables: &[Table],
+        workers: usize,
+        bodies: &Arc<Bodies>,
+        from: Option<Arrangements>,
+    ) -> Result<Flow> {
         let (share_sender, shares) = channel();
         let (commands, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
-        let receivers: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some(r))).collect();
+        // Each worker takes its own, so that nobody holds what was kept once all have begun.
+        let from = from.map(Arc::new);
+        let starts: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some((r, from.clone())))).collect();
+        drop(from);
         let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
         let config = timely::Config { communication: communication(workers), worker: WorkerConfig::default() };
-        let bodies = Bodies::resident_only();
+        let bodies = bodies.clone();
         let threads = timely::execute(config, move |worker| {
-            let commands = receivers[worker.index()].lock().ok().and_then(|mut r| r.take());
-            let commands = commands.expect("each worker starts once and takes its own receiver");
-            work(worker, &plans, &tables, bodies.clone(), commands, share_sender.clone());
+            let start = starts[worker.index()].lock().ok().and_then(|mut start| start.take());
+            let (commands, from) = start.expect("each worker starts once and takes its own");
+            let kept = Kept::new(bodies.clone(), from);
+            work(worker, &plans, &tables, kept, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
         Ok(Flow { commands, shares, models: models.len(), threads: Some(threads) })
@@ -60,12 +78,32 @@ impl Flow {
         }
         let mut output = Output::of(self.models);
         for _ in &self.commands {
-            let share = self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))?;
+            let Share::Closed(share) = self.share()? else { unreachable!("shares come in the order of commands") };
             output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
             output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
         }
         output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
         Ok(output)
+    }
+
+    /// All that must be kept to go on from the last Moment that closed.
+    pub fn pin(&self, to: &mut Arrangements) -> Result<()> {
+        for worker in &self.commands {
+            worker.send(Command::Pin).expect("workers live as long as their handle");
+        }
+        for _ in &self.commands {
+            let Share::Pinned(worker, spines) = self.share()? else { unreachable!("shares come in their order") };
+            for (name, batches) in spines {
+                let workers = to.by_name.entry(name).or_default();
+                workers.resize(self.commands.len(), Batches::default());
+                workers[worker] = batches;
+            }
+        }
+        Ok(())
+    }
+
+    fn share(&self) -> Result<Share> {
+        self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))
     }
 }
 
@@ -87,13 +125,13 @@ fn work(
     worker: &mut timely::worker::Worker,
     plans: &[Compiled],
     tables: &[Table],
-    bodies: Arc<Bodies>,
+    kept: Kept,
     commands: Receiver<Command>,
-    shares: Sender<Output>,
+    shares: Sender<Share>,
 ) {
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, probe } =
-        worker.dataflow(|scope| build(scope, plans, tables, bodies, share.clone()));
+    let Inputs { mut tables, mut constants, probe, spines } =
+        worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
     while let Ok(command) = commands.recv() {
         match command {
             Command::Feed { moment, table, mut rows } => {
@@ -112,7 +150,13 @@ fn work(
                 while probe.less_than(&next) {
                     worker.step_or_park(Some(std::time::Duration::from_millis(1)));
                 }
-                if shares.send(share.replace(Output::of(plans.len()))).is_err() {
+                if shares.send(Share::Closed(share.replace(Output::of(plans.len())))).is_err() {
+                    return;
+                }
+            }
+            Command::Pin => {
+                let batches = spines.iter().map(|(name, spine)| (name.clone(), spine.borrow().batches()));
+                if shares.send(Share::Pinned(worker.index(), batches.collect())).is_err() {
                     return;
                 }
             }

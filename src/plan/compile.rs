@@ -29,6 +29,19 @@ impl Compiled {
     pub fn schema(&self) -> &SchemaRef {
         &self.node.schema
     }
+
+    /// Numbers of the source tables that it reads itself.
+    pub fn tables(&self) -> BTreeSet<usize> {
+        fn note(node: &Node, tables: &mut BTreeSet<usize>) {
+            if let Op::Table { table, .. } = &node.op {
+                tables.insert(*table);
+            }
+            node.inputs().into_iter().for_each(|input| note(input, tables));
+        }
+        let mut tables = BTreeSet::new();
+        note(&self.node, &mut tables);
+        tables
+    }
 }
 
 /// What SQL may name, as compiled so far.

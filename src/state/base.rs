@@ -1,127 +1,169 @@
 //! The base arrangements: what each source table holds, by key; what turns a Change into exact deltas.
 //!
-//! A source may say no more than a key, or leave out what did not change: the row as it was is here. Rows
-//! lie in three layers, the youngest wins: `fresh` (since the last freeze), `frozen` (on its way to disk with
-//! a checkpoint), and the store.
+//! A source may say no more than a key, or leave out what did not change: the row as it was is here. A table is a
+//! spine whose rows begin with their key, and `open`, what the open Moment has changed so far.
 
-use super::Store;
+use super::{Arrangements, Batch, Batches, Bodies, Spine, merge};
 use crate::error::{Error, Result};
-use crate::row::{Change, Codec, Delta, NewRow, Row, RowWriter, Table};
+use crate::row::{Change, Codec, Delta, NewRow, Row, RowWriter, Rows, Table, TableName};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-/// By table and key: the row as it is now, or that it is gone.
-type Layer = HashMap<(usize, Row), Option<Row>>;
-
 pub struct Base {
-    store: Arc<Store>,
-    tables: Vec<Shape>,
-    fresh: Layer,
-    frozen: Option<Arc<Layer>>,
+    bodies: Arc<Bodies>,
+    tables: Vec<Held>,
 }
 
-struct Shape {
-    id: u32,
+struct Held {
+    /// In a checkpoint.
+    place: String,
     name: String,
+    /// Of the rows as the source has them.
     codec: Codec,
     key: Vec<usize>,
+    order: Order,
+    spine: Spine,
+    /// The same, to look rows up in.
+    settled: Batches,
+    /// What a huge transaction has changed so far, the oldest first.
+    ahead: Vec<Arc<Batch>>,
+    /// By key: the row as it was before, and as it is now.
+    open: HashMap<Row, Was>,
 }
 
-/// What changed up to a checkpoint, to be written with it.
-pub struct Frozen {
-    layer: Arc<Layer>,
-    ids: Vec<u32>,
-}
-
-impl Frozen {
-    /// Table id, key, and the row or that it is gone.
-    pub fn changes(&self) -> impl Iterator<Item = (u32, &Row, Option<&Row>)> {
-        self.layer.iter().map(|((table, key), row)| (self.ids[*table], key, row.as_ref()))
-    }
+struct Was {
+    old: Option<Row>,
+    new: Option<Row>,
 }
 
 impl Base {
-    /// `tables` with the ids under which the store has them.
-    pub fn new(store: Arc<Store>, tables: &[(u32, Table)]) -> Base {
-        let shape = |(id, table): &(u32, Table)| Shape {
-            id: *id,
-            name: table.name.to_string(),
-            codec: Codec::new(table.schema.clone()),
-            key: table.key.clone(),
+    /// `tables` with the ids under which they are kept, each as `from` has it.
+    pub fn new(tables: &[(u32, Table)], bodies: &Arc<Bodies>, from: &mut Arrangements) -> Base {
+        let held = |(id, table): &(u32, Table)| {
+            let place = Base::name(*id, &table.name);
+            let batches = from.by_name.remove(&place).and_then(|workers| workers.into_iter().next());
+            let settled = batches.unwrap_or_else(|| Arc::new([]));
+            Held {
+                place,
+                name: table.name.to_string(),
+                codec: Codec::new(table.schema.clone()),
+                key: table.key.clone(),
+                order: Order::new(table),
+                spine: Spine::restore(settled.to_vec(), bodies.clone()),
+                settled,
+                ahead: Vec::new(),
+                open: HashMap::new(),
+            }
         };
-        Base { store, tables: tables.iter().map(shape).collect(), fresh: Layer::new(), frozen: None }
+        Base { bodies: bodies.clone(), tables: tables.iter().map(held).collect() }
     }
 
-    /// Rows of a first copy, straight to the store; they are all new.
-    pub fn load(&self, table: usize, rows: &[Row]) -> Result<()> {
-        let shape = &self.tables[table];
-        self.store.load(shape.id, rows.iter().map(|row| (shape.codec.project(row, &shape.key), row)))
+    /// How a checkpoint names the table kept under `id`.
+    pub fn name(id: u32, table: &TableName) -> String {
+        format!("source table {table}, copy {id}")
+    }
+
+    /// Rows of a first copy; they are all new.
+    pub fn load(&mut self, table: usize, rows: &[Row]) {
+        let held = &mut self.tables[table];
+        let mut kept = Rows::default();
+        for row in rows {
+            held.order.keep(row.bytes(), 1, &mut kept);
+        }
+        held.add(&kept, &self.bodies);
     }
 
     /// What a change means for the rows of its table.
     pub fn apply(&mut self, table: usize, change: Change, deltas: &mut Vec<Delta>) -> Result<()> {
+        let held = &mut self.tables[table];
         match change {
             Change::Insert(row) => {
-                let key = self.key(table, &row);
-                let old = self.row(table, &key)?;
+                let key = held.key(&row);
+                let old = held.row(&key);
                 deltas.extend(old.map(|old| (old, -1)));
-                self.set(table, key, Some(row.clone()));
+                held.set(key, Some(row.clone()));
                 deltas.push((row, 1));
             }
-            Change::Update { old_key, new } => self.update(table, old_key, new, deltas)?,
+            Change::Update { old_key, new } => held.update(old_key, new, deltas)?,
             Change::Delete { key } => {
-                let Some(old) = self.row(table, &key)? else { return Err(self.unknown(table, "delete")) };
-                self.set(table, key, None);
+                let Some(old) = held.row(&key) else { return Err(held.unknown("delete")) };
+                held.set(key, None);
                 deltas.push((old, -1));
             }
             Change::Truncate => {
-                for (key, row) in self.rows(table)? {
-                    self.set(table, key, None);
-                    deltas.push((row, -1));
+                let batches = held.settled.iter().chain(&held.ahead).cloned().collect();
+                let settled = Content { batches, order: held.order.clone() };
+                let mut keys: Vec<Row> = held.open.keys().cloned().collect();
+                let Ok(()) = settled.each(&self.bodies, |row| {
+                    keys.push(held.key(&Row::from(row)));
+                    Ok::<(), Infallible>(())
+                });
+                for key in keys {
+                    deltas.extend(held.row(&key).map(|row| (row, -1)));
+                    held.set(key, None);
                 }
             }
         }
         Ok(())
     }
 
-    /// Every row of a table as it is now.
-    pub fn rows(&self, table: usize) -> Result<Vec<(Row, Row)>> {
-        let mut rows: HashMap<Row, Row> = self.store.rows(self.tables[table].id).collect::<Result<_>>()?;
-        for layer in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
-            for ((_, key), row) in layer.iter().filter(|((t, _), _)| *t == table) {
-                match row {
-                    Some(row) => rows.insert(key.clone(), row.clone()),
-                    None => rows.remove(key),
-                };
+    /// Makes room for more changes of a huge transaction: what it has changed so far is found, and is not part of the
+    /// table yet.
+    pub fn advance(&mut self, table: usize) {
+        let held = &mut self.tables[table];
+        let mut change = Rows::default();
+        for (_, was) in held.open.drain().filter(|(_, was)| was.old != was.new) {
+            for (row, diff) in [(was.old, -1), (was.new, 1)] {
+                row.iter().for_each(|row| held.order.keep(row.bytes(), diff, &mut change));
             }
         }
-        Ok(rows.into_iter().collect())
+        if !change.is_empty() {
+            held.ahead.push(Arc::new(Batch::of(&change, &self.bodies)));
+        }
     }
 
-    /// All that changed since the last freeze, for the next checkpoint. The one before has been thawed.
-    pub fn freeze(&mut self) -> Frozen {
-        assert!(self.frozen.is_none(), "one checkpoint is written at a time");
-        let layer = Arc::new(std::mem::take(&mut self.fresh));
-        self.frozen = Some(layer.clone());
-        Frozen { layer, ids: self.tables.iter().map(|shape| shape.id).collect() }
+    /// What was changed is part of the table.
+    pub fn settle(&mut self, table: usize) {
+        self.advance(table);
+        let held = &mut self.tables[table];
+        if !held.ahead.is_empty() {
+            held.ahead.drain(..).for_each(|batch| held.spine.insert(batch));
+            held.settled = held.spine.batches();
+        }
     }
 
-    /// What was frozen is in the store now.
-    pub fn thaw(&mut self) {
-        self.frozen = None;
+    /// A table as the last Moment that closed has left it; it stays so.
+    pub fn content(&self, table: usize) -> Content {
+        let held = &self.tables[table];
+        Content { batches: held.settled.clone(), order: held.order.clone() }
     }
 
-    fn update(&mut self, table: usize, old_key: Option<Row>, new: NewRow, deltas: &mut Vec<Delta>) -> Result<()> {
+    /// What a checkpoint must name, as of the last Moment that closed.
+    pub fn pin(&self, to: &mut Arrangements) {
+        for held in &self.tables {
+            to.by_name.insert(held.place.clone(), vec![held.settled.clone()]);
+        }
+    }
+}
+
+impl Held {
+    fn add(&mut self, rows: &Rows, bodies: &Arc<Bodies>) {
+        self.spine.insert(Arc::new(Batch::of(rows, bodies)));
+        self.settled = self.spine.batches();
+    }
+
+    fn update(&mut self, old_key: Option<Row>, new: NewRow, deltas: &mut Vec<Delta>) -> Result<()> {
         let new_key = match &new {
-            NewRow::Whole(row) => self.key(table, row),
-            NewRow::Patch(cells) => self.patched_key(table, cells, old_key.as_ref())?,
+            NewRow::Whole(row) => self.key(row),
+            NewRow::Patch(cells) => self.patched_key(cells, old_key.as_ref())?,
         };
         let old_key = old_key.unwrap_or_else(|| new_key.clone());
-        let Some(old) = self.row(table, &old_key)? else { return Err(self.unknown(table, "update")) };
+        let Some(old) = self.row(&old_key) else { return Err(self.unknown("update")) };
         let row = match new {
             NewRow::Whole(row) => row,
             NewRow::Patch(cells) => {
-                let spans = self.tables[table].codec.spans(old.bytes());
+                let spans = self.codec.spans(old.bytes());
                 let mut writer = RowWriter::default();
                 for (cell, span) in cells.iter().zip(spans) {
                     match cell {
@@ -133,72 +175,164 @@ impl Base {
             }
         };
         if old_key != new_key {
-            self.set(table, old_key, None);
+            self.set(old_key, None);
         }
-        self.set(table, new_key, Some(row.clone()));
+        self.set(new_key, Some(row.clone()));
         if old != row {
             deltas.extend([(old, -1), (row, 1)]);
         }
         Ok(())
     }
 
-    fn patched_key(&self, table: usize, cells: &[Option<crate::row::Datum>], old_key: Option<&Row>) -> Result<Row> {
-        let shape = &self.tables[table];
+    fn patched_key(&self, cells: &[Option<crate::row::Datum>], old_key: Option<&Row>) -> Result<Row> {
         let mut writer = RowWriter::default();
-        for (at, column) in shape.key.iter().enumerate() {
+        for (at, column) in self.key.iter().enumerate() {
             match (&cells[*column], old_key) {
                 (Some(datum), _) => writer.push(datum),
                 // A key column that did not change is in the old key, where one was sent.
                 (None, Some(old_key)) => {
-                    let key_schema = shape.codec.schema().project(&shape.key).expect("key columns are columns");
+                    let key_schema = self.codec.schema().project(&self.key).expect("key columns are columns");
                     let spans = Codec::new(key_schema.into()).spans(old_key.bytes());
                     writer.push_encoded(&old_key.bytes()[spans[at].clone()]);
                 }
                 (None, None) => {
-                    return Err(Error::corrupt(format!("an update of `{}` came without its key", shape.name)));
+                    return Err(Error::corrupt(format!("an update of `{}` came without its key", self.name)));
                 }
             }
         }
         Ok(writer.finish())
     }
 
-    fn key(&self, table: usize, row: &Row) -> Row {
-        let shape = &self.tables[table];
-        shape.codec.project(row, &shape.key)
+    fn key(&self, row: &Row) -> Row {
+        self.codec.project(row, &self.key)
     }
 
-    fn row(&self, table: usize, key: &Row) -> Result<Option<Row>> {
-        let place = (table, key.clone());
-        for layer in [Some(&self.fresh), self.frozen.as_deref()].into_iter().flatten() {
-            if let Some(row) = layer.get(&place) {
-                return Ok(row.clone());
+    fn row(&self, key: &Row) -> Option<Row> {
+        match self.open.get(key) {
+            Some(was) => was.new.clone(),
+            None => self.row_before(key),
+        }
+    }
+
+    fn row_before(&self, key: &Row) -> Option<Row> {
+        for batch in self.settled.iter().chain(&self.ahead).rev() {
+            let mut cursor = batch.seek(key.bytes());
+            let mut known = false;
+            while let Some((row, diff)) = cursor.row().filter(|(row, _)| row.starts_with(key.bytes())) {
+                if diff > 0 {
+                    return Some(self.order.give(row));
+                }
+                known = true;
+                cursor.step();
+            }
+            if known {
+                return None;
             }
         }
-        self.store.row(self.tables[table].id, key)
+        None
     }
 
-    fn set(&mut self, table: usize, key: Row, row: Option<Row>) {
-        self.fresh.insert((table, key), row);
+    fn set(&mut self, key: Row, new: Option<Row>) {
+        if let Some(was) = self.open.get_mut(&key) {
+            was.new = new;
+        } else {
+            let old = self.row_before(&key);
+            self.open.insert(key, Was { old, new });
+        }
     }
 
-    fn unknown(&self, table: usize, what: &str) -> Error {
-        let name = &self.tables[table].name;
+    fn unknown(&self, what: &str) -> Error {
+        let name = &self.name;
         Error::corrupt(format!("the source tells of an {what} in `{name}` to a row that is not in our copy")).hint(
             "stop, move the state directory away and start: the source is then copied anew and the tables levelled",
         )
     }
 }
 
+/// What a table holds.
+#[derive(Clone)]
+pub struct Content {
+    batches: Batches,
+    order: Order,
+}
+
+impl Content {
+    /// Every row, in the order of its key.
+    pub fn each<E>(&self, bodies: &Arc<Bodies>, mut hear: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let whole = merge(&self.batches, bodies);
+        let (mut cursor, mut given) = (whole.cursor(), Rows::default());
+        while let Some((row, diff)) = cursor.row() {
+            debug_assert_eq!(diff, 1, "a key has one row");
+            given.clear();
+            self.order.put(row, &mut given);
+            given.end(1);
+            hear(given.row(0))?;
+            cursor.step();
+        }
+        Ok(())
+    }
+}
+
+/// From rows as the source has them to rows that begin with their key, and back.
+#[derive(Clone)]
+struct Order {
+    codec: Codec,
+    /// Of each column that is kept, where the source has it; `None` where the key leads already.
+    there: Option<Vec<usize>>,
+    kept: Codec,
+    back: Vec<usize>,
+}
+
+impl Order {
+    fn new(table: &Table) -> Order {
+        let width = table.schema.fields().len();
+        let mut there = table.key.clone();
+        there.extend((0..width).filter(|column| !table.key.contains(column)));
+        let back = (0..width).map(|c| there.iter().position(|at| *at == c).expect("every column is kept")).collect();
+        let kept = table.schema.project(&there).expect("an order of its own columns");
+        let there = (!there.iter().copied().eq(0..width)).then_some(there);
+        Order { codec: Codec::new(table.schema.clone()), there, kept: Codec::new(Arc::new(kept)), back }
+    }
+
+    fn keep(&self, row: &[u8], diff: i64, to: &mut Rows) {
+        match &self.there {
+            None => to.extend(row),
+            Some(there) => pick(&self.codec, row, there, to),
+        }
+        to.end(diff);
+    }
+
+    fn put(&self, kept: &[u8], to: &mut Rows) {
+        match &self.there {
+            None => to.extend(kept),
+            Some(_) => pick(&self.kept, kept, &self.back, to),
+        }
+    }
+
+    fn give(&self, kept: &[u8]) -> Row {
+        let mut rows = Rows::default();
+        self.put(kept, &mut rows);
+        rows.end(1);
+        Row::from(rows.row(0))
+    }
+}
+
+fn pick(codec: &Codec, row: &[u8], columns: &[usize], to: &mut Rows) {
+    let spans = codec.spans(row);
+    columns.iter().for_each(|column| to.extend(&row[spans[*column].clone()]));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{Datum, TableName};
+    use crate::row::Datum;
     use arrow::datatypes::{DataType, Field, Schema};
 
+    /// The key is not the first column.
     fn row(id: i32, text: &str) -> Row {
         let mut writer = RowWriter::default();
-        writer.push(&Datum::Int32(id));
         writer.push(&Datum::Text(text.into()));
+        writer.push(&Datum::Int32(id));
         writer.finish()
     }
 
@@ -208,32 +342,79 @@ mod tests {
         writer.finish()
     }
 
-    fn base(dir: &std::path::Path) -> Base {
-        let fields = vec![Field::new("id", DataType::Int32, true), Field::new("text", DataType::Utf8, true)];
-        let table = Table { name: TableName::new("public", "t"), schema: Arc::new(Schema::new(fields)), key: vec![0] };
-        Base::new(Arc::new(Store::open(dir).expect("opens")), &[(1, table)])
+    fn base(bodies: &Arc<Bodies>, from: &mut Arrangements) -> Base {
+        let fields = vec![Field::new("text", DataType::Utf8, true), Field::new("id", DataType::Int32, true)];
+        let table = Table { name: TableName::new("public", "t"), schema: Arc::new(Schema::new(fields)), key: vec![1] };
+        Base::new(&[(1, table)], bodies, from)
+    }
+
+    fn content(base: &Base, bodies: &Arc<Bodies>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let Ok(()) = base.content(0).each(bodies, |row| {
+            rows.push(Row::from(row));
+            Ok::<(), Infallible>(())
+        });
+        rows
     }
 
     #[test]
-    fn changes_become_exact_deltas_whatever_layer_the_old_row_is_in() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut base = base(dir.path());
-        base.load(0, &[row(1, "a"), row(2, "b")]).expect("loads");
+    fn changes_become_exact_deltas_wherever_the_old_row_is() {
+        let bodies = Bodies::resident_only();
+        let mut base = base(&bodies, &mut Arrangements::new(&bodies));
+        base.load(0, &[row(1, "a"), row(2, "b")]);
         let apply = |base: &mut Base, change| {
             let mut deltas = Vec::new();
             base.apply(0, change, &mut deltas).map(|()| deltas)
         };
-        let patch = NewRow::Patch(vec![Some(Datum::Int32(9)), None]);
+        let patch = NewRow::Patch(vec![None, Some(Datum::Int32(9))]);
         let moved = apply(&mut base, Change::Update { old_key: Some(key(1)), new: patch }).expect("applies");
         assert_eq!(moved, [(row(1, "a"), -1), (row(9, "a"), 1)]);
-        let _frozen = base.freeze();
+        assert_eq!(content(&base, &bodies), [row(1, "a"), row(2, "b")], "the Moment is still open");
+        base.settle(0);
+        assert_eq!(content(&base, &bodies), [row(2, "b"), row(9, "a")]);
         assert_eq!(apply(&mut base, Change::Delete { key: key(9) }).expect("applies"), [(row(9, "a"), -1)]);
         assert!(apply(&mut base, Change::Delete { key: key(1) }).is_err());
+        assert!(apply(&mut base, Change::Delete { key: key(9) }).is_err());
         let same = Change::Update { old_key: None, new: NewRow::Whole(row(2, "b")) };
         assert_eq!(apply(&mut base, same).expect("applies"), []);
         apply(&mut base, Change::Insert(row(3, "c"))).expect("applies");
         let mut gone = apply(&mut base, Change::Truncate).expect("applies");
         gone.sort();
         assert_eq!(gone, [(row(2, "b"), -1), (row(3, "c"), -1)]);
+        apply(&mut base, Change::Insert(row(2, "d"))).expect("applies");
+        base.settle(0);
+        assert_eq!(content(&base, &bodies), [row(2, "d")]);
+    }
+
+    #[test]
+    fn a_base_goes_on_from_what_was_pinned() {
+        let bodies = Bodies::resident_only();
+        let mut first = base(&bodies, &mut Arrangements::new(&bodies));
+        first.load(0, &[row(1, "a"), row(2, "b")]);
+        let mut pinned = Arrangements::new(&bodies);
+        first.pin(&mut pinned);
+        first.apply(0, Change::Delete { key: key(1) }, &mut Vec::new()).expect("applies");
+        first.settle(0);
+        let mut second = base(&bodies, &mut pinned);
+        let mut deltas = Vec::new();
+        second.apply(0, Change::Delete { key: key(1) }, &mut deltas).expect("it is there still");
+        assert_eq!(deltas, [(row(1, "a"), -1)]);
+    }
+
+    #[test]
+    fn what_is_ahead_is_found_and_not_shown() {
+        let bodies = Bodies::resident_only();
+        let mut base = base(&bodies, &mut Arrangements::new(&bodies));
+        base.load(0, &[row(1, "a")]);
+        let mut deltas = Vec::new();
+        for text in ["b", "c"] {
+            let new = NewRow::Whole(row(1, text));
+            base.apply(0, Change::Update { old_key: None, new }, &mut deltas).expect("applies");
+            base.advance(0);
+        }
+        assert_eq!(deltas, [(row(1, "a"), -1), (row(1, "b"), 1), (row(1, "b"), -1), (row(1, "c"), 1)]);
+        assert_eq!(content(&base, &bodies), [row(1, "a")]);
+        base.settle(0);
+        assert_eq!(content(&base, &bodies), [row(1, "c")]);
     }
 }

@@ -4,10 +4,12 @@
 //! that begin with its bytes, and they stand together.
 
 use super::block::{BLOCK_BYTES, Block, Builder};
-use super::bodies::{Bodies, Slot};
+use super::bodies::{Bodies, Slot, Stored};
+use crate::error::{Error, Result};
 use crate::row::{Diff, Rows, lead};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Runs of rows longer than this are sought out and copied whole when batches are merged.
 const RUN_ROWS: usize = 3;
@@ -18,6 +20,8 @@ pub struct Batch {
     /// The lead of each slot's first row: where to look, without touching the slots.
     leads: Vec<u128>,
     rows: usize,
+    /// Where the store has the head: all that is needed to bring the batch back, bodies aside.
+    head: OnceLock<Stored>,
 }
 
 impl Batch {
@@ -31,7 +35,37 @@ impl Batch {
     pub fn of_slots(slots: Vec<Arc<Slot>>) -> Batch {
         let leads = slots.iter().map(|slot| lead(slot.first())).collect();
         let rows = slots.iter().map(|slot| slot.rows()).sum();
-        Batch { slots, leads, rows }
+        Batch { slots, leads, rows, head: OnceLock::new() }
+    }
+
+    /// The number of the batch's head in the store. What is not there yet is put there, bodies included.
+    pub fn stored(&self, bodies: &Arc<Bodies>) -> Result<u64> {
+        if let Some(head) = self.head.get() {
+            return Ok(head.id());
+        }
+        let mut to = Vec::new();
+        for slot in &self.slots {
+            Written::write(slot, slot.stored()?, &mut to);
+        }
+        to.extend_from_slice(&xxh3_64(&to).to_le_bytes());
+        let head = bodies.put(&to)?;
+        let id = head.id();
+        let _ = self.head.set(head);
+        Ok(id)
+    }
+
+    /// As it was stored under this number; no body is read.
+    pub fn restore(id: u64, bodies: &Arc<Bodies>) -> Result<Batch> {
+        let written = bodies.get(id)?;
+        let slots = Written::read(&written)?.into_iter().map(|w| bodies.restore(w.first, w.rows, w.size, w.id));
+        let batch = Batch::of_slots(slots.collect());
+        let _ = batch.head.set(bodies.claim(id));
+        Ok(batch)
+    }
+
+    /// The numbers of the bodies that a stored head names.
+    pub fn names(head: &[u8]) -> Result<Vec<u64>> {
+        Ok(Written::read(head)?.into_iter().map(|written| written.id).collect())
     }
 
     pub fn slots(&self) -> &[Arc<Slot>] {
@@ -53,6 +87,28 @@ impl Batch {
         cursor
     }
 
+    /// Stands at the first row that is not less than `key`; touches no slot before it.
+    pub fn seek(&self, key: &[u8]) -> Cursor<'_> {
+        let mut cursor = Cursor { batch: self, slot: 0, block: None, at: 0 };
+        if !self.slots.is_empty() {
+            cursor.enter(cursor.slot_of(key));
+            cursor.seek(key);
+        }
+        cursor
+    }
+
+    /// The rows that pass.
+    pub fn filter(&self, pass: impl Fn(&[u8]) -> bool, bodies: &Arc<Bodies>) -> Batch {
+        let (mut cursor, mut builder) = (self.cursor(), BatchBuilder::new(bodies.clone()));
+        while let Some((row, diff)) = cursor.row() {
+            if pass(row) {
+                builder.push(row, diff);
+            }
+            cursor.step();
+        }
+        builder.finish()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Diff)> {
         let mut cursor = self.cursor();
         std::iter::from_fn(move || {
@@ -60,6 +116,41 @@ impl Batch {
             cursor.step();
             Some((row, diff))
         })
+    }
+}
+
+/// A slot as a head has it.
+struct Written<'a> {
+    id: u64,
+    rows: u32,
+    size: u32,
+    first: &'a [u8],
+}
+
+impl Written<'_> {
+    fn write(slot: &Slot, id: u64, to: &mut Vec<u8>) {
+        to.extend_from_slice(&id.to_le_bytes());
+        for number in [slot.rows(), slot.size(), slot.first().len()] {
+            to.extend_from_slice(&(number as u32).to_le_bytes());
+        }
+        to.extend_from_slice(slot.first());
+    }
+
+    fn read(head: &[u8]) -> Result<Vec<Written<'_>>> {
+        let damaged = || Error::corrupt("a batch of the state does not match its checksum");
+        let (mut rest, checksum) = head.split_last_chunk::<8>().ok_or_else(damaged)?;
+        if xxh3_64(rest) != u64::from_le_bytes(*checksum) {
+            return Err(damaged());
+        }
+        let mut slots = Vec::new();
+        while let Some((id, after)) = rest.split_first_chunk::<8>() {
+            let (numbers, after) = after.split_first_chunk::<12>().ok_or_else(damaged)?;
+            let number = |at: usize| u32::from_le_bytes(numbers[at..at + 4].try_into().expect("4 of 12 bytes"));
+            let (first, after) = after.split_at_checked(number(8) as usize).ok_or_else(damaged)?;
+            slots.push(Written { id: u64::from_le_bytes(*id), rows: number(0), size: number(4), first });
+            rest = after;
+        }
+        Ok(slots)
     }
 }
 

@@ -13,23 +13,39 @@ use super::block::Block;
 use crate::error::Result;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-/// Keeps bodies by number. What it was given may be lost in a crash until a checkpoint has been written.
+/// Keeps bodies, and heads of batches, by number. What it was given may be lost in a crash until a checkpoint
+/// has been written.
 pub trait BlockStore: Send + Sync {
     fn put(&self, id: u64, body: &[u8]) -> Result<()>;
     fn get(&self, id: u64) -> Result<Vec<u8>>;
 }
 
-/// 0 stands for a body that no store has.
-const UNSTORED: u64 = 0;
+/// Something that the store has, for as long as this lives.
+pub struct Stored {
+    id: u64,
+    bodies: Arc<Bodies>,
+}
+
+impl Stored {
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.bodies.dead().push(self.id);
+    }
+}
 
 /// A block, wherever its body is.
 pub struct Slot {
     first: Box<[u8]>,
     rows: u32,
     size: u32,
-    id: AtomicU64,
+    stored: OnceLock<Stored>,
     held: Mutex<Option<Arc<Block>>>,
     touched: AtomicBool,
     bodies: Arc<Bodies>,
@@ -53,6 +69,10 @@ impl Slot {
         self.body().is_some()
     }
 
+    pub fn on_disk(&self) -> bool {
+        self.stored.get().is_some()
+    }
+
     pub fn block(self: &Arc<Slot>) -> Arc<Block> {
         if let Some(block) = self.body().as_ref() {
             if !self.touched.load(Relaxed) {
@@ -60,8 +80,14 @@ impl Slot {
             }
             return block.clone();
         }
-        let block = Arc::new(self.bodies.read(self.id.load(Relaxed)));
-        *self.body() = Some(block.clone());
+        let block = Arc::new(self.read());
+        {
+            let mut body = self.body();
+            if let Some(block) = body.as_ref() {
+                return block.clone();
+            }
+            *body = Some(block.clone());
+        }
         self.bodies.admit(self);
         block
     }
@@ -69,15 +95,18 @@ impl Slot {
     /// The number under which the store has the body, which is put there if it has not.
     pub fn stored(&self) -> Result<u64> {
         let body = self.body();
-        let id = self.id.load(Relaxed);
-        if id != UNSTORED {
-            return Ok(id);
+        if let Some(stored) = self.stored.get() {
+            return Ok(stored.id());
         }
-        let id = self.bodies.next.fetch_add(1, Relaxed);
-        let store = self.bodies.store.as_ref().expect("only what has a store is written to one");
-        store.put(id, &body.as_ref().expect("a body is in memory or in the store").write())?;
-        self.id.store(id, Relaxed);
-        Ok(id)
+        let block = body.as_ref().expect("a body is in memory or in the store");
+        let stored = self.bodies.put(&block.write())?;
+        Ok(self.stored.get_or_init(|| stored).id())
+    }
+
+    fn read(&self) -> Block {
+        let id = self.stored.get().expect("what is not in memory is in the store").id();
+        let block = self.bodies.get(id).and_then(|written| Block::read(&written));
+        block.unwrap_or_else(|error| std::panic::panic_any(error))
     }
 
     fn body(&self) -> MutexGuard<'_, Option<Arc<Block>>> {
@@ -90,19 +119,32 @@ impl Drop for Slot {
         if self.held.get_mut().is_ok_and(|body| body.is_some()) {
             self.bodies.resident.fetch_sub(self.size as usize, Relaxed);
         }
-        let id = *self.id.get_mut();
-        if id != UNSTORED {
-            self.bodies.dead().push(id);
+    }
+}
+
+#[derive(Default)]
+struct Clock {
+    queue: VecDeque<Weak<Slot>>,
+    /// Those that are gone are cleared away when there are so many in all.
+    clear_at: usize,
+}
+
+impl Clock {
+    fn push(&mut self, slot: Weak<Slot>) {
+        self.queue.push_back(slot);
+        if self.queue.len() > self.clear_at {
+            self.queue.retain(|slot| slot.strong_count() > 0);
+            self.clear_at = 1024 + 2 * self.queue.len();
         }
     }
 }
 
 pub struct Bodies {
     store: Option<Arc<dyn BlockStore>>,
-    budget: usize,
+    budget: AtomicUsize,
     resident: AtomicUsize,
     /// Who has a body in memory, the longest first.
-    clock: Mutex<VecDeque<Weak<Slot>>>,
+    clock: Mutex<Clock>,
     dead: Mutex<Vec<u64>>,
     next: AtomicU64,
 }
@@ -117,7 +159,7 @@ impl Bodies {
     pub fn new(store: Option<Arc<dyn BlockStore>>, budget: usize, next: u64) -> Arc<Bodies> {
         Arc::new(Bodies {
             store,
-            budget,
+            budget: AtomicUsize::new(budget),
             resident: AtomicUsize::new(0),
             clock: Mutex::default(),
             dead: Mutex::default(),
@@ -130,7 +172,7 @@ impl Bodies {
             first: first.into(),
             rows: block.rows() as u32,
             size: block.size() as u32,
-            id: AtomicU64::new(UNSTORED),
+            stored: OnceLock::new(),
             held: Mutex::new(Some(Arc::new(block))),
             touched: AtomicBool::new(false),
             bodies: self.clone(),
@@ -145,7 +187,7 @@ impl Bodies {
             first: first.into(),
             rows,
             size,
-            id: AtomicU64::new(id),
+            stored: OnceLock::from(self.claim(id)),
             held: Mutex::new(None),
             touched: AtomicBool::new(false),
             bodies: self.clone(),
@@ -167,28 +209,50 @@ impl Bodies {
         self.dead.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn read(&self, id: u64) -> Block {
-        let store = self.store.as_ref().expect("what is not in memory is in a store");
-        let block = store.get(id).and_then(|written| Block::read(&written));
-        block.unwrap_or_else(|error| std::panic::panic_any(error))
+    pub fn put(self: &Arc<Bodies>, body: &[u8]) -> Result<Stored> {
+        let store = self.store.as_ref().expect("only what has a store is written to one");
+        let id = self.next.fetch_add(1, Relaxed);
+        store.put(id, body)?;
+        Ok(self.claim(id))
     }
 
-    fn admit(&self, slot: &Arc<Slot>) {
-        let resident = self.resident.fetch_add(slot.size(), Relaxed) + slot.size();
-        if self.budget == usize::MAX {
-            return;
-        }
-        self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push_back(Arc::downgrade(slot));
-        if resident > self.budget {
+    pub fn get(&self, id: u64) -> Result<Vec<u8>> {
+        self.store.as_ref().expect("what is not in memory is in a store").get(id)
+    }
+
+    /// Takes up what the store has.
+    pub fn claim(self: &Arc<Bodies>, id: u64) -> Stored {
+        Stored { id, bodies: self.clone() }
+    }
+
+    /// As much as may be in memory from now on.
+    pub fn allow(&self, budget: usize) {
+        self.budget.store(budget, Relaxed);
+        if self.resident() > budget {
             self.make_room();
         }
     }
 
+    fn admit(&self, slot: &Arc<Slot>) {
+        let resident = self.resident.fetch_add(slot.size(), Relaxed) + slot.size();
+        if self.store.is_none() {
+            return;
+        }
+        self.clock().push(Arc::downgrade(slot));
+        if resident > self.budget.load(Relaxed) {
+            self.make_room();
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Puts out what was not used since the last round, until the budget holds.
     fn make_room(&self) {
-        let mut clock = self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let clock = &mut self.clock().queue;
         let mut spared = clock.len();
-        while self.resident() > self.budget {
+        while self.resident() > self.budget.load(Relaxed) {
             let Some(slot) = clock.pop_front() else { return };
             let Some(slot) = slot.upgrade() else { continue };
             if spared > 0 && slot.touched.swap(false, Relaxed) {

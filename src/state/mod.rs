@@ -1,21 +1,23 @@
-//! Data at rest: the base arrangement of every source table, and the checkpoint that makes it true.
-//!
-//! A [`Checkpoint`] at a Moment says: the rows in the store are those of every source at this Cut, and this is
-//! what was staged outside and may not be published yet. It is written in one synced batch with the rows
-//! that changed since the one before, so that a crash finds either both or neither.
+//! Data at rest: the arrangements, and the checkpoint that makes them true.
 //!
 //! ```text
-//!   Change ──► Base ──► exact deltas (to flow)
-//!               │  layers: fresh (since the last freeze) over frozen (being written) over the store
-//!               └─freeze─► Frozen ──write with Checkpoint──► Store (RocksDB) ──► thaw
+//!  rows ──► Batch (sorted, in blocks) ──► Spine: a few batches, merged as they age
+//!              │ slots                       │ pinned at a Moment
+//!              ▼                             ▼
+//!            Bodies: in memory under     Arrangements ──write with Checkpoint──► Store (RocksDB)
+//!            one budget, or stored                                                │
+//!                  ▲──────────────── restore: heads only, nothing computed ◄──────┘
 //! ```
 //!
+//! A [`Checkpoint`] at a Moment says: these batches are every arrangement at this Cut, and this is what was
+//! staged outside and may not be published yet. It is one synced write, after the bodies that it names. [`Base`] is
+//! what each source table holds, by key: it turns what a source tells into exact deltas.
+//!
 //! Invariants:
-//! - What the store holds without a checkpoint that names its source is nothing: it is cleared at start.
+//! - What the store holds and no checkpoint names is nothing: it is cleared at start.
+//! - What a checkpoint names is deleted only together with the write of one that names it no longer.
 //! - One process at a time: the directory is locked; a second daemon is told which process has it.
 //! - A directory of another format, or of no format of ours, is refused and left as it is.
-//!
-//! It does not hold what the dataflow derives; that is computed again from the base at a restart.
 
 mod base;
 mod batch;
@@ -24,7 +26,7 @@ mod bodies;
 mod rocks;
 mod spine;
 
-pub use base::{Base, Frozen};
+pub use base::{Base, Content};
 pub use batch::{Batch, Cursor, merge};
 pub use bodies::{BlockStore, Bodies};
 pub use rocks::Store;
@@ -34,10 +36,11 @@ use crate::error::{Error, Result};
 use crate::row::{Cut, Moment, Table, TableName, type_name, type_named};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes with every change of what is written, rows included.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What is true on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,8 +50,71 @@ pub struct Checkpoint {
     /// Only sources whose first copy is complete are in it.
     pub cut: Cut,
     pub tables: Vec<Kept>,
+    /// `None` where only the source tables are kept: the models are then computed anew.
+    pub maintained: Option<Maintained>,
     /// What the committer had staged and not yet published; in its own words.
     pub staged: Option<serde_json::Value>,
+}
+
+/// The models as they were maintained when the checkpoint was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Maintained {
+    /// The same if and only if the dataflow is.
+    pub dataflow: String,
+    /// In the order of the dataflow.
+    pub models: Vec<KeptModel>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptModel {
+    pub rows: i64,
+    /// The Moment that its table shows once what was staged is published.
+    pub shown: Option<Moment>,
+}
+
+/// Arrangements as they are at one Moment, by name; of each, what every worker has.
+#[derive(Clone)]
+pub struct Arrangements {
+    pub by_name: BTreeMap<String, Vec<Batches>>,
+    /// What is stored from this number on, and not named here, is younger.
+    younger: u64,
+}
+
+impl Arrangements {
+    pub fn new(bodies: &Bodies) -> Arrangements {
+        Arrangements { by_name: BTreeMap::new(), younger: bodies.next() }
+    }
+
+    /// What each takes, over all workers, in the order of their names.
+    pub fn sizes(&self) -> Vec<Size> {
+        let size = |(name, workers): (&String, &Vec<Batches>)| {
+            let mut size = Size { name: name.clone(), ..Size::default() };
+            for batch in workers.iter().flat_map(|batches| batches.iter()) {
+                size.batches += 1;
+                size.rows += batch.rows();
+                for slot in batch.slots() {
+                    size.bytes += slot.size();
+                    size.bytes_in_memory += if slot.resident() { slot.size() } else { 0 };
+                    size.bytes_on_disk += if slot.on_disk() { slot.size() } else { 0 };
+                }
+            }
+            size
+        };
+        self.by_name.iter().map(size).collect()
+    }
+}
+
+/// What an arrangement takes. Rows are counted as often as they are in a batch: one that went and is not merged
+/// away yet counts twice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    pub name: String,
+    pub rows: usize,
+    pub batches: usize,
+    pub bytes: usize,
+    pub bytes_in_memory: usize,
+    /// Before the store packs them.
+    pub bytes_on_disk: usize,
 }
 
 /// A source table as the store keeps it.

@@ -1,19 +1,34 @@
 //! The store on RocksDB; the only file that names it.
 //!
-//! Two column families: `base` (table id, key → row) and `meta` (the checkpoint). Only the write of a
-//! checkpoint is synced: it carries all that came before it in the log.
+//! Two column families: `block` (number → body of a block, or head of a batch) and `meta` (the checkpoint, and
+//! which batches it names). Never single rows. Only the write of a checkpoint is synced: it carries all that
+//! came before it in the log. Bodies are cached by `Bodies`, decoded, under our own budget: not here.
 
-use super::{Checkpoint, FORMAT, Frozen};
+use super::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT};
 use crate::error::{Doing, Error, Result};
-use crate::row::Row;
-use rocksdb::{ColumnFamilyDescriptor, DB, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch, WriteOptions};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-const BASE: &str = "base";
+const BLOCK: &str = "block";
 const META: &str = "meta";
 const CHECKPOINT: &[u8] = b"checkpoint";
+const NAMED: &[u8] = b"arrangements";
+
+/// RocksDB gathers so much before it writes a file: what it adds to our own budget, once or twice.
+const MEMTABLE_BYTES: usize = 16 << 20;
+
+/// Which batches a checkpoint names.
+#[derive(Default, Serialize, Deserialize)]
+struct Named {
+    younger: u64,
+    /// For each arrangement, for each worker, the batches' heads.
+    heads: BTreeMap<String, Vec<Vec<u64>>>,
+}
 
 pub struct Store {
     db: DB,
@@ -23,6 +38,15 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens the store that a daemon has left in `dir`.
+    pub fn open_left(dir: &Path) -> Result<Store> {
+        if !dir.join("rocks").exists() {
+            return Err(Error::operator(format!("the state directory `{}` holds nothing yet", dir.display()))
+                .hint("start `driftless run` first"));
+        }
+        Store::open(dir)
+    }
+
     /// Opens the store in `dir`, making it where there is none, for this process alone.
     pub fn open(dir: &Path) -> Result<Store> {
         let doing = || format!("open the state directory `{}`", dir.display());
@@ -35,21 +59,38 @@ impl Store {
             return Err(Error::corrupt(format!("`{}` is not a store of ours", rocks.display()))
                 .hint("point `state:` in driftless.yml at an empty directory"));
         }
+        let older = || {
+            let message = format!("`{}` has another format, this program writes {FORMAT}", dir.display());
+            Error::operator(message)
+                .hint("run the version that wrote it, or point `state:` at an empty directory to copy anew")
+        };
+        let families = DB::list_cf(&Options::default(), &rocks).unwrap_or_default();
+        if families.iter().any(|family| ![BLOCK, META, "default"].contains(&family.as_str())) {
+            return Err(older()).doing(doing());
+        }
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
+        options.set_max_open_files(512);
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-        let families = [BASE, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        options.set_write_buffer_size(MEMTABLE_BYTES);
+        let mut table = BlockBasedOptions::default();
+        table.disable_cache();
+        table.set_bloom_filter(10.0, false);
+        options.set_block_based_table_factory(&table);
+        let families = [BLOCK, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
         let db = DB::open_cf_descriptors(&options, &rocks, families).map_err(|e| damaged(&rocks, e)).doing(doing())?;
         let store = Store { db, dir: dir.to_path_buf(), _lock: lock };
-        if let Some(checkpoint) = store.checkpoint()?.filter(|checkpoint| checkpoint.format != FORMAT) {
-            let message = format!("`{}` has format {}, this program writes {FORMAT}", dir.display(), checkpoint.format);
-            return Err(Error::operator(message)
-                .hint("run the version that wrote it, or point `state:` at an empty directory to copy anew"));
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
         }
-        Ok(store)
+        match store.meta::<Format>(CHECKPOINT)? {
+            Some(Format { format }) if format != FORMAT => Err(older()).doing(doing()),
+            _ => Ok(store),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -57,60 +98,84 @@ impl Store {
     }
 
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        let bytes = self.db.get_cf(self.family(META), CHECKPOINT).map_err(|e| damaged(&self.dir, e))?;
+        self.meta(CHECKPOINT)
+    }
+
+    /// Makes ready for the bodies of this process: clears away what no checkpoint names, and gives the first number
+    /// that is free.
+    pub fn clear_unnamed(&self) -> Result<u64> {
+        let named: Named = self.meta(NAMED)?.unwrap_or_default();
+        let mut live: HashSet<u64> = HashSet::new();
+        for head in named.heads.values().flatten().flatten() {
+            live.insert(*head);
+            live.extend(Batch::names(&self.get(*head)?)?);
+        }
+        let from = named.younger.to_be_bytes();
+        let start = IteratorMode::From(&from, rocksdb::Direction::Forward);
+        let (mut batch, mut next) = (WriteBatch::default(), named.younger.max(1));
+        for entry in self.db.iterator_cf(self.family(BLOCK), start) {
+            let (key, _) = entry.map_err(|e| damaged(&self.dir, e))?;
+            let id = u64::from_be_bytes(key.as_ref().try_into().map_err(|_| self.foreign_key())?);
+            next = next.max(id + 1);
+            if !live.contains(&id) {
+                batch.delete_cf(self.family(BLOCK), key);
+            }
+        }
+        self.db.write(batch).map_err(|e| damaged(&self.dir, e)).doing("clear what no checkpoint names")?;
+        Ok(next)
+    }
+
+    /// The arrangements that the last checkpoint names; no body is read.
+    pub fn arrangements(&self, bodies: &Arc<Bodies>) -> Result<Arrangements> {
+        let named: Named = self.meta(NAMED)?.unwrap_or_default();
+        let mut arrangements = Arrangements::new(bodies);
+        for (name, workers) in named.heads {
+            let batch = |id: &u64| Batch::restore(*id, bodies).map(Arc::new);
+            let batches = |heads: Vec<u64>| heads.iter().map(batch).collect::<Result<_>>();
+            let workers = workers.into_iter().map(batches).collect::<Result<Vec<_>>>();
+            let workers = workers.doing(format!("read arrangement `{name}`"))?;
+            arrangements.by_name.insert(name, workers);
+        }
+        Ok(arrangements)
+    }
+
+    /// Makes `checkpoint` true: first the bodies that are not stored yet, then, in one synced write, what names
+    /// them. What nobody holds any more goes with it.
+    pub fn write(&self, checkpoint: &Checkpoint, arrangements: &Arrangements, bodies: &Arc<Bodies>) -> Result<()> {
+        let mut named = Named { younger: arrangements.younger, heads: BTreeMap::new() };
+        for (name, workers) in &arrangements.by_name {
+            let heads = |batches: &super::Batches| batches.iter().map(|batch| batch.stored(bodies)).collect();
+            let workers = workers.iter().map(heads).collect::<Result<_>>().doing("write a checkpoint")?;
+            named.heads.insert(name.clone(), workers);
+        }
+        let plain = |e| Error::bug("a checkpoint is plain data").because(e);
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META), CHECKPOINT, serde_json::to_vec(checkpoint).map_err(plain)?);
+        batch.put_cf(self.family(META), NAMED, serde_json::to_vec(&named).map_err(plain)?);
+        for id in std::mem::take(&mut *bodies.dead()) {
+            batch.delete_cf(self.family(BLOCK), id.to_be_bytes());
+        }
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")
+    }
+
+    /// What all files of the store take on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        let size = |family| self.db.property_int_value_cf(self.family(family), "rocksdb.total-sst-files-size");
+        [BLOCK, META].into_iter().filter_map(|family| size(family).ok().flatten()).sum()
+    }
+
+    fn meta<T: for<'de> Deserialize<'de>>(&self, key: &[u8]) -> Result<Option<T>> {
+        let bytes = self.db.get_cf(self.family(META), key).map_err(|e| damaged(&self.dir, e))?;
         let parse = |bytes: Vec<u8>| {
             serde_json::from_slice(&bytes).map_err(|e| Error::corrupt("the checkpoint cannot be read").because(e))
         };
         bytes.map(parse).transpose()
     }
 
-    /// What `fresh` changed and the checkpoint that makes it true, in one synced batch.
-    pub fn write(&self, checkpoint: &Checkpoint, frozen: &Frozen) -> Result<()> {
-        let mut batch = WriteBatch::default();
-        for (table, key, row) in frozen.changes() {
-            match row {
-                Some(row) => batch.put_cf(self.family(BASE), stored_key(table, key), row.bytes()),
-                None => batch.delete_cf(self.family(BASE), stored_key(table, key)),
-            }
-        }
-        let bytes = serde_json::to_vec(checkpoint).map_err(|e| Error::bug("a checkpoint is plain data").because(e))?;
-        batch.put_cf(self.family(META), CHECKPOINT, bytes);
-        let mut synced = WriteOptions::default();
-        synced.set_sync(true);
-        self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")
-    }
-
-    /// Rows of a first copy: nothing until a checkpoint names their source.
-    pub fn load<'a>(&self, table: u32, rows: impl Iterator<Item = (Row, &'a Row)>) -> Result<()> {
-        let mut batch = WriteBatch::default();
-        for (key, row) in rows {
-            batch.put_cf(self.family(BASE), stored_key(table, &key), row.bytes());
-        }
-        self.db.write(batch).map_err(|e| damaged(&self.dir, e)).doing("store rows of a first copy")
-    }
-
-    /// Forgets all rows of a table.
-    pub fn clear(&self, table: u32) -> Result<()> {
-        let (from, to) = (table.to_be_bytes(), (table + 1).to_be_bytes());
-        self.db.delete_range_cf(self.family(BASE), from, to).map_err(|e| damaged(&self.dir, e)).doing("clear a table")
-    }
-
-    pub fn row(&self, table: u32, key: &Row) -> Result<Option<Row>> {
-        let row =
-            self.db.get_pinned_cf(self.family(BASE), stored_key(table, key)).map_err(|e| damaged(&self.dir, e))?;
-        Ok(row.map(|bytes| Row::from(bytes.as_ref())))
-    }
-
-    /// Every row of a table with its key, in the order of keys, as the store stands now.
-    pub fn rows(&self, table: u32) -> impl Iterator<Item = Result<(Row, Row)>> {
-        let mut bounds = ReadOptions::default();
-        bounds.set_iterate_lower_bound(table.to_be_bytes());
-        bounds.set_iterate_upper_bound((table + 1).to_be_bytes());
-        let entries = self.db.iterator_cf_opt(self.family(BASE), bounds, IteratorMode::Start);
-        entries.map(|entry| match entry {
-            Ok((key, row)) => Ok((Row::from(&key[4..]), Row::from(row.as_ref()))),
-            Err(e) => Err(damaged(&self.dir, e)),
-        })
+    fn foreign_key(&self) -> Error {
+        Error::corrupt(format!("the store in `{}` holds what is not ours", self.dir.display()))
     }
 
     fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
@@ -118,8 +183,19 @@ impl Store {
     }
 }
 
-fn stored_key(table: u32, key: &Row) -> Vec<u8> {
-    [&table.to_be_bytes(), key.bytes()].concat()
+impl BlockStore for Store {
+    fn put(&self, id: u64, body: &[u8]) -> Result<()> {
+        let written = self.db.put_cf(self.family(BLOCK), id.to_be_bytes(), body);
+        written.map_err(|e| damaged(&self.dir, e)).doing("write a block of the state")
+    }
+
+    fn get(&self, id: u64) -> Result<Vec<u8>> {
+        let body = self.db.get_cf(self.family(BLOCK), id.to_be_bytes()).map_err(|e| damaged(&self.dir, e))?;
+        body.ok_or_else(|| {
+            Error::corrupt(format!("the store in `{}` has lost block {id}", self.dir.display()))
+                .hint("move the state directory away: the next start copies the sources anew and levels the tables")
+        })
+    }
 }
 
 /// The lock file names its holder, so that the second can say who the first is.

@@ -53,6 +53,10 @@ impl Spine {
         &self.bodies
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     pub fn batches(&self) -> Batches {
         self.batches.as_slice().into()
     }

@@ -20,7 +20,7 @@ mod writers;
 use super::{Outcome, Shared, report, verify};
 use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::status::{self, Status};
-use crate::daemon::{self, Assembly, Config, SourceConfig, Verdict};
+use crate::daemon::{self, Assembly, Config, MEMORY_BYTES, SourceConfig, Verdict};
 use crate::error::{Doing, Error, Result};
 use crate::project::{Model, Project};
 use crate::row::Cut;
@@ -177,7 +177,8 @@ impl Play<'_> {
         let state = self.stage.dir.join("state");
         let warehouse = state.join("warehouse");
         let commit_every = Duration::from_secs(1);
-        Config { sources: sources.into(), state, warehouse, commit_every, workers: 1, pipeline: "demo".into() }
+        let (sources, pipeline) = (sources.into(), "demo".into());
+        Config { sources, state, warehouse, commit_every, workers: 1, memory_bytes: MEMORY_BYTES, pipeline }
     }
 
     fn daemon(&self, config: &Config) -> Result<Daemon> {

@@ -268,7 +268,7 @@ fn one(datum: Datum) -> Row {
 /// Iceberg's form of a single value, cut where it is long; `None` where nothing short bounds it.
 fn bound_bytes(datum: Datum, upper: bool) -> Option<Vec<u8>> {
     Some(match datum {
-        Datum::Null => return None,
+        Datum::Null | Datum::Decimal256(_) | Datum::List(_) | Datum::Struct(_) => return None,
         Datum::Bool(v) => vec![u8::from(v)],
         Datum::Int32(v) | Datum::Date(v) => v.to_le_bytes().to_vec(),
         Datum::Int64(v) | Datum::Time(v) | Datum::Timestamp(v) => v.to_le_bytes().to_vec(),
