@@ -7,7 +7,7 @@
 use super::arrange::{Arranged, Outlet};
 use super::shape::{Shape, Side};
 use super::stream::{Pairing, RowStream, WholeRows};
-use crate::row::{Codec, Rows};
+use crate::row::{Codec, Rows, begins};
 use crate::state::Batch;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
@@ -63,13 +63,13 @@ fn probe(
         group.push(row, diff);
         let length = delta_codec.prefix(row, key);
         walk.step();
-        while let Some((row, diff)) = walk.row().filter(|(row, _)| row.starts_with(&group.row(0)[..length])) {
+        while let Some((row, diff)) = walk.row().filter(|(row, _)| begins(row, &group.row(0)[..length])) {
             group.push(row, diff);
             walk.step();
         }
         let key = &group.row(0)[..length];
         found.seek(key);
-        while let Some((row, diff)) = found.row().filter(|(row, _)| row.starts_with(key)) {
+        while let Some((row, diff)) = found.row().filter(|(row, _)| begins(row, key)) {
             if group_ends.is_empty() {
                 group.iter().for_each(|(row, _)| {
                     delta_codec.ends(row, &mut ends);

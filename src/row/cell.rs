@@ -146,15 +146,21 @@ pub(super) fn length(bytes: &[u8], kind: &Kind) -> usize {
     if bytes[0] == NULL {
         return 1;
     }
-    match kind {
+    fixed(kind).unwrap_or_else(|| ended(bytes, kind))
+}
+
+/// The length of every value that is not NULL, where they have one.
+#[inline]
+pub(super) fn fixed(kind: &Kind) -> Option<usize> {
+    Some(match kind {
         Kind::Bool => 2,
         Kind::Int(width) => 1 + width,
         Kind::Float32 => 5,
         Kind::Float64 => 9,
         Kind::Decimal | Kind::Uuid => 17,
         Kind::Decimal256 => 33,
-        varying => ended(bytes, varying),
-    }
+        Kind::Text | Kind::Bytes | Kind::List(_) | Kind::Struct(_) => return None,
+    })
 }
 
 /// The length of a value that says itself where it ends.

@@ -28,7 +28,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, f64_of, i32_of, i64_of, i128_of, length, read};
+use super::cell::{Kind, NULL, f64_of, fixed, i32_of, i64_of, i128_of, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -91,13 +91,22 @@ impl<'de> serde::Deserialize<'de> for Row {
 pub struct Codec {
     schema: SchemaRef,
     kinds: Vec<Kind>,
+    /// Where columns end in a row without NULLs; empty where a column's length varies even so. A NULL is
+    /// shorter than any value, so that a row of this length has none.
+    plain: Vec<u32>,
 }
 
 impl Codec {
     /// Panics on a type that [`check_types`](super::check_types) refuses: call that first, where the schema is the user's.
     pub fn new(schema: SchemaRef) -> Codec {
         let kind = |f: &FieldRef| Kind::of(f.data_type()).expect("check_types has passed this schema");
-        Codec { kinds: schema.fields().iter().map(kind).collect(), schema }
+        let kinds: Vec<Kind> = schema.fields().iter().map(kind).collect();
+        let mut end = 0;
+        let ends = kinds.iter().map(|kind| {
+            end += fixed(kind)? as u32;
+            Some(end)
+        });
+        Codec { plain: ends.collect::<Option<_>>().unwrap_or_default(), kinds, schema }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -173,6 +182,9 @@ impl Codec {
     /// How many bytes the first `columns` columns of a row take.
     #[inline]
     pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
+        if columns > 0 && self.is_plain(row) {
+            return self.plain[columns - 1] as usize;
+        }
         self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
     }
 
@@ -180,11 +192,19 @@ impl Codec {
     #[inline]
     pub fn ends(&self, row: &[u8], ends: &mut Vec<u32>) {
         ends.clear();
+        if self.is_plain(row) {
+            return ends.extend_from_slice(&self.plain);
+        }
         let mut at = 0;
         ends.extend(self.kinds.iter().map(|kind| {
             at += length(&row[at..], kind);
             at as u32
         }));
+    }
+
+    #[inline]
+    fn is_plain(&self, row: &[u8]) -> bool {
+        self.plain.last().is_some_and(|end| *end as usize == row.len())
     }
 
     /// The row of only these columns, in this order.
@@ -408,6 +428,28 @@ mod tests {
         let at = |zone: &str| TimestampMicrosecondArray::from(vec![0, -1]).with_timezone(zone);
         assert_eq!(rows_of(at("UTC")), rows_of(at("+02:00")));
         assert_eq!(rows_of(at("UTC"))[1], one(Datum::Timestamp(-1)));
+    }
+
+    #[test]
+    fn columns_end_where_they_do_with_nulls_and_without() {
+        let field = |t| Field::new("c", t, true);
+        let fixed = Codec::new(Arc::new(Schema::new(vec![field(DataType::Int32), field(DataType::Boolean)])));
+        let varying = Codec::new(Arc::new(Schema::new(vec![field(DataType::Int32), field(DataType::Utf8)])));
+        let (int, truth, null, text) = (Datum::Int32(7), Datum::Bool(true), Datum::Null, Datum::Text("a".into()));
+        for (codec, row, expected) in [
+            (&fixed, [&int, &truth], [5, 7]),
+            (&fixed, [&null, &truth], [1, 3]),
+            (&fixed, [&int, &null], [5, 6]),
+            (&varying, [&int, &text], [5, 9]),
+            (&varying, [&null, &text], [1, 5]),
+        ] {
+            let mut bytes = Vec::new();
+            row.iter().for_each(|datum| super::super::append(&mut bytes, datum));
+            let mut ends = vec![9];
+            codec.ends(&bytes, &mut ends);
+            assert_eq!(ends, expected);
+            assert_eq!([0, 1, 2].map(|columns| codec.prefix(&bytes, columns)), [0, ends[0] as usize, ends[1] as usize]);
+        }
     }
 
     #[test]
