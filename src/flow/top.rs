@@ -142,3 +142,43 @@ fn changes(old: Range<u64>, new: Range<u64>, numbered: bool, mut put: impl FnMut
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Bodies;
+
+    fn batch(numbers: Range<u32>, diff: Diff) -> Batch {
+        let mut rows = Rows::default();
+        numbers.for_each(|number| rows.push(&number.to_be_bytes(), diff));
+        Batch::of(&rows, &Bodies::resident_only())
+    }
+
+    #[test]
+    fn only_the_front_of_a_group_is_read() {
+        let (all, gone, delta) = (batch(0..10_000, 1), batch(0..5_000, -1), batch(5_000..5_001, -1));
+        let mut front = Front { group: &[], places: &(0..2), first: None };
+        let mut heard = Vec::new();
+        let mut before = [all.cursor(), gone.cursor()];
+        let first = 5_000u32.to_be_bytes();
+        front.walk(Some(&first), &mut before, &mut delta.cursor(), |row, old, new| {
+            let number = u32::from_be_bytes(row.try_into().expect("as it was made"));
+            heard.push((number, old.count(), new.count()));
+        });
+        assert_eq!(heard, [(5_000, 1, 0), (5_001, 1, 1), (5_002, 0, 1)]);
+        assert_eq!(front.first, Some(5_001u32.to_be_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_group_without_rows_has_no_first() {
+        let (all, delta) = (batch(7..8, 2), batch(7..8, -2));
+        let mut front = Front { group: &[], places: &(0..u64::MAX), first: None };
+        let mut left = 0;
+        let first = 7u32.to_be_bytes();
+        front.walk(Some(&first), &mut [all.cursor()], &mut delta.cursor(), |_, old, new| {
+            left += old.count();
+            assert!(new.is_empty());
+        });
+        assert_eq!((left, front.first), (2, None));
+    }
+}
