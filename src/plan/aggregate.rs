@@ -236,9 +236,7 @@ impl Lowering<'_> {
                 let aggregates = aggregates.collect::<Lowered<Vec<_>>>()?;
                 Ok(Node { op: Op::Reduce { input, key, aggregates }, schema })
             }
-            Part::Front { flag, order, calls } => {
-                self.front(input, bound, &group.group_expr, flag.as_ref(), order, calls, schema)
-            }
+            Part::Front { flag, order, calls } => self.front(input, group, flag.as_ref(), order, calls, schema),
             Part::Whole { order, calls } => {
                 let own: Vec<&Expr> = calls.iter().map(|number| &group.aggr_expr[*number]).collect();
                 self.whole(input, group, order, &own, schema)
@@ -246,25 +244,24 @@ impl Lowering<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// What stands in the first row of each group.
     fn front(
         &self,
         input: Node,
-        bound: &DFSchema,
-        group: &[Expr],
+        group: &df::Aggregate,
         flag: Option<&Expr>,
         order: &[SortExpr],
         calls: &[(usize, Expr)],
         schema: SchemaRef,
     ) -> Lowered<Node> {
-        let key = group.len();
-        let mut outputs = group.to_vec();
+        let key = group.group_expr.len();
+        let mut outputs = group.group_expr.clone();
         let mut column = |e: &Expr| place(&mut outputs, e);
         let flag = flag.map(|flag| (column(flag), Direction::PLAIN));
         let by: Vec<usize> = order.iter().map(|by| column(&by.expr)).collect();
         let order = by_of(&by, order);
         let values: Vec<usize> = calls.iter().map(|(_, value)| column(value)).collect();
-        let mut input = self.computed(input, bound, &outputs)?;
+        let mut input = self.computed(input, group.input.schema(), &outputs)?;
         let all = input.schema.clone();
         if key == 0 {
             // Behind all others.
