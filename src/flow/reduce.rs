@@ -167,8 +167,9 @@ impl Groups {
     }
 }
 
-/// The sums of a group as the youngest batch that knows of it has them.
-fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+/// What a group has in an arrangement of one row for each group, behind its key: as the youngest batch that knows of it
+/// has it.
+pub(super) fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
     for batch in batches {
         batch.seek(group);
         let mut known = false;
