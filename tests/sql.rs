@@ -136,7 +136,9 @@ fn every_query_equals_its_recompute_at_every_moment() {
     for (round, workers) in [1, 2, 3].into_iter().enumerate() {
         run(seed + round as u64, workers, &mut lively);
     }
-    let idle = queries().into_iter().zip(lively).filter(|(_, lively)| !lively).map(|((name, _), _)| name);
+    let silent = |name: &str| name.ends_with("nothing");
+    let idle = queries().into_iter().zip(lively).filter(|((name, _), lively)| !lively && !silent(name));
+    let idle = idle.map(|((name, _), _)| name);
     assert_eq!(idle.collect::<Vec<_>>(), Vec::<String>::new(), "queries that never give a row show nothing");
 }
 
