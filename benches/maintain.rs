@@ -250,7 +250,7 @@ fn compare(query: Query, beside: &Beside) -> Result<(), String> {
         let Keeping { workers, checkpoint_ms, memory_mib } = beside.keeping;
         let own = [("--workers", workers), ("--checkpoint", checkpoint_ms), ("--memory", memory_mib)];
         command.arg(query.name());
-        own.iter().for_each(|(flag, value)| drop(command.args([flag.to_string(), value.to_string()])));
+        command.args(own.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]));
         ours.take(command.args(beside.options))?;
         if ours.0.is_empty() {
             return Ok(());
