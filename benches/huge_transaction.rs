@@ -23,7 +23,7 @@ const FILES: &[(&str, &str)] = &[
         "select id, key, value from (select *, row_number() over (partition by key order by id desc) as n
          from {{ source('huge', 'events') }}) e where n = 1",
     ),
-    ("ticks.sql", "select count(*) as n, sum(id) as ids from {{ source('steady', 'ticks') }}"),
+    ("tick_count.sql", "select count(*) as n, sum(id) as ids from {{ source('steady', 'ticks') }}"),
     (
         "_sources.yml",
         "version: 2\nsources:\n  - name: huge\n    schema: public\n    tables: [{name: events}]\n  - name: steady\n    \
@@ -56,7 +56,7 @@ fn main() {
     let daemon = std::thread::spawn(move || {
         let project = Project::load(&dir, &Options::default()).expect("the project loads");
         let config = Config::load(&project).expect("the configuration loads");
-        let wanted = ["highest", "latest", "ticks"];
+        let wanted = ["highest", "latest", "tick_count"];
         let models: Vec<_> = project.models.iter().filter(|m| wanted.contains(&m.name.as_str())).collect();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");

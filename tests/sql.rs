@@ -224,6 +224,18 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
 }
 
 #[test]
+fn a_model_named_as_what_is_there_already_is_refused() {
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table("t"));
+    let refused = |planner: &mut Planner, name: &str| {
+        planner.compile(relation(name), "select id from t").expect_err("the name is taken").reason
+    };
+    assert_eq!(refused(&mut planner, "t"), r#""db"."public"."t" is a source table already"#);
+    planner.compile(relation("m"), "select id from t").expect("it is maintained");
+    assert_eq!(refused(&mut planner, "m"), r#""db"."public"."m" is another model already"#);
+}
+
+#[test]
 fn a_part_that_occurs_twice_is_computed_once() {
     let mut planner = Planner::new("db", "public");
     planner.add_table(relation("t"), table("t"));

@@ -78,6 +78,11 @@ impl Planner {
 
     /// Compiles a model and makes it known to those that follow; returns its number.
     pub fn compile(&mut self, relation: Relation, sql: &str) -> Result<usize, Refusal> {
+        if let Some(other) = self.numbers.get(&relation) {
+            let what = if matches!(other, Input::Table(_)) { "a source table" } else { "another model" };
+            let hint = "give the model an alias or a schema of its own";
+            return Err(Refusal::new(format!("{relation} is {what} already"), hint));
+        }
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
         only_queries(&logical)?;
