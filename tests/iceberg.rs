@@ -6,7 +6,7 @@ mod sandbox;
 use arrow::datatypes::DataType;
 use driftless::commit::{Sink, Staged};
 use driftless::error::{Error, Who};
-use driftless::row::{Datum, Moment, Row};
+use driftless::row::{Datum, Moment, Row, list_of, struct_of};
 use sandbox::{Dice, Readers, Sandbox, every_type, row, sink, target};
 use serde_json::json;
 use std::collections::HashSet;
@@ -173,6 +173,36 @@ fn other_columns_replace_the_content() {
     sandbox.change(0, row(&[Datum::Text("one".into()), Datum::Int32(1), Datum::Null]), -1);
     sandbox.publish(3).expect("publishes");
     sandbox.reopen(None).expect("opens again");
+    sandbox.check();
+}
+
+#[test]
+fn nested_columns_keep_their_ids_and_are_uuids_within_too() {
+    let readers = Readers::start();
+    let uuids = || list_of(DataType::FixedSizeBinary(16));
+    let columns = [("id", DataType::Int64), ("pair", struct_of([("a", DataType::Utf8), ("b", uuids())]))];
+    let mut sandbox = Sandbox::new(&[target("events", &columns)]);
+    let told = "struct<3: a: optional string, 4: b: optional list<uuid>>";
+    let pair = Datum::Struct(vec![Datum::Null, Datum::List(vec![Datum::Uuid([7; 16]), Datum::Null])]);
+    for (moment, pair) in [(1, pair), (2, Datum::Null)] {
+        sandbox.change(0, row(&[Datum::Int64(moment as i64), pair]), 1);
+        sandbox.publish(moment).expect("publishes");
+        assert_eq!(sandbox.describe(0, &readers)["columns"][1], json!([2, "pair", told, "the pair"]));
+        sandbox.reopen(None).expect("opens again");
+        sandbox.check();
+    }
+    let request = json!({ "do": "duckdb", "location": sandbox.location(0), "kinds": ["long", "nested"] });
+    let pair = r#"[null,["07070707-0707-0707-0707-070707070707",null]]"#;
+    assert_eq!(readers.ask(request).expect("duckdb"), json!([format!("1|{pair}"), "2|-"]));
+    let columns = [("id", DataType::Int64), ("pair", struct_of([("a", DataType::Utf8), ("c", uuids())]))];
+    sandbox.targets[0] = target("events", &columns);
+    sandbox.reopen(None).expect("opens again");
+    assert_eq!(sandbox.sink().content(0).expect("reads"), [], "another field is another column");
+    sandbox.shown[0].clear();
+    sandbox.change(0, row(&[Datum::Int64(1), Datum::Null]), 1);
+    sandbox.publish(3).expect("publishes");
+    let told = "struct<7: a: optional string, 8: c: optional list<uuid>>";
+    assert_eq!(sandbox.describe(0, &readers)["columns"][1], json!([6, "pair", told, "the pair"]));
     sandbox.check();
 }
 

@@ -233,7 +233,7 @@ impl Engine {
             moment: last.moment,
             cut: last.cut.clone(),
             tables: contents,
-            withheld: (0..assembly.models.len()).filter(|m| pending.withheld(*m)).collect(),
+            withheld: numbers(&pending.withheld()),
         });
         let publisher = Publisher::start(sink, keeping, standing, oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
@@ -392,11 +392,12 @@ impl Engine {
         }
         let moment = self.moment;
         self.maintain()?;
-        let behind: Vec<usize> = (0..self.counted.1.len()).filter(|m| self.behind(*m)).collect();
+        let behind = self.behind();
         let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
         self.note_models(moment, lag_ms, &behind);
         if let Some(observer) = &self.run.observer {
-            let _ = observer.send(Observed::Maintained { moment, cut: self.cut.clone(), behind, at: world::instant() });
+            let (cut, behind) = (self.cut.clone(), numbers(&behind));
+            let _ = observer.send(Observed::Maintained { moment, cut, behind, at: world::instant() });
         }
         let rest = !self.intake.all_fed();
         self.step.heard(Heard::Closed { rest }, self.now());
@@ -407,8 +408,8 @@ impl Engine {
         Ok(())
     }
 
-    fn behind(&self, model: usize) -> bool {
-        self.pending.behind(model, &|table| self.intake.unfed(table))
+    fn behind(&self) -> Vec<bool> {
+        self.pending.behind(|table| self.intake.unfed(table))
     }
 
     /// Brings the models up to what was fed. While sources are copied that is several times before the first
@@ -431,10 +432,11 @@ impl Engine {
 
     fn publish(&mut self) -> Result<()> {
         let moment = Moment(self.moment.0 - 1);
-        let changes = self.pending.take(&|table| self.intake.unfed(table));
-        let models = 0..self.counted.1.len();
-        let withheld: Vec<usize> = models.clone().filter(|m| self.pending.withheld(*m) || self.behind(*m)).collect();
-        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !withheld.contains(m));
+        let (withheld, behind) = (self.pending.withheld(), self.behind());
+        let kept_back: Vec<bool> =
+            withheld.iter().zip(&behind).map(|(withheld, behind)| *withheld || *behind).collect();
+        let changes = self.pending.take(&kept_back);
+        let (unsaid, left) = std::mem::take(&mut self.unsaid).into_iter().partition(|m| !kept_back[*m]);
         self.unsaid = left;
         let arrangements = self.arrangements()?;
         let job = Job {
@@ -444,8 +446,8 @@ impl Engine {
             unsaid,
             arrangements,
             tables: (0..self.tables).map(|table| self.intake.base().content(table)).collect(),
-            rows: models.map(|model| self.pending.rows(model)).collect(),
-            withheld,
+            rows: (0..kept_back.len()).map(|model| self.pending.rows(model)).collect(),
+            withheld: numbers(&kept_back),
         };
         self.publisher.as_ref().expect("it lives until finish").publish(job);
         self.step.heard(Heard::PublishBegun, self.now());
@@ -532,18 +534,19 @@ impl Engine {
         }
     }
 
-    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>, behind: &[usize]) {
+    fn note_models(&mut self, moment: Moment, lag_ms: Option<i64>, behind: &[bool]) {
         let cut = self.cut.clone();
         let elapsed = self.counted.0.elapsed();
+        let withheld = self.pending.withheld();
         let Ok(mut status) = self.status.lock() else { return };
         (status.moment, status.cut, status.phase) = (moment, cut, status.phase.max_live());
         status.lag_ms = lag_ms.or(status.lag_ms);
         for (number, model) in status.models.iter_mut().enumerate() {
             model.rows = self.pending.rows(number);
             model.changes = self.pending.changes(number);
-            model.withheld = self.pending.withheld(number);
-            model.behind = behind.contains(&number);
-            let faults = self.pending.faults(number, 10);
+            model.withheld = withheld[number];
+            model.behind = behind[number];
+            let faults = self.pending.faults(number).to_vec();
             if let (Some(fault), true) = (faults.first(), model.faults.is_empty()) {
                 tracing::warn!(model = model.name, reason = fault.message, "withheld: rows cannot be computed");
             } else if faults.is_empty() && !model.faults.is_empty() {
@@ -570,6 +573,10 @@ impl Engine {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+fn numbers(which: &[bool]) -> Vec<usize> {
+    (0..which.len()).filter(|number| which[*number]).collect()
 }
 
 impl Phase {

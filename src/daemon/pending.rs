@@ -13,6 +13,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How many faults of a model are shown.
+const FAULTS_SHOWN: usize = 10;
+
 pub struct Pending {
     models: Vec<Model>,
     bodies: Arc<Bodies>,
@@ -29,6 +32,8 @@ struct Model {
     net: Spine,
     faults: Spine,
     faults_there: i64,
+    /// Until they change.
+    some_faults: Option<Vec<Fault>>,
     rows: i64,
     /// Changes since the start.
     changes: u64,
@@ -57,6 +62,7 @@ impl Pending {
                 net: spine(net_name(&model.name)),
                 faults_there: whole(&faults, bodies).iter().map(|(_, diff)| diff).sum(),
                 faults,
+                some_faults: None,
                 rows: kept.map_or(0, |kept| kept[number].rows),
                 changes: 0,
             }
@@ -81,6 +87,7 @@ impl Pending {
         }
         for (model, faults) in self.models.iter_mut().zip(output.faults).filter(|(_, faults)| !faults.is_empty()) {
             let mut rows = Rows::default();
+            model.some_faults = None;
             for (fault, diff) in faults {
                 [fault.message, fault.sample].into_iter().for_each(|text| append(rows.open(), &Datum::Text(text)));
                 rows.end(diff);
@@ -97,15 +104,14 @@ impl Pending {
         self.models[model].net.insert(Arc::new(Batch::of(&rows, &self.bodies)));
     }
 
-    /// What may be published now, by number of the model, where some tables are not `fed` whole; it may come to
-    /// nothing.
-    pub fn take(&mut self, unfed: &impl Fn(usize) -> bool) -> Vec<(usize, Batches)> {
-        let due = |m: &usize| !self.models[*m].net.is_empty() && !self.withheld(*m) && !self.behind(*m, unfed);
-        let due = (0..self.models.len()).filter(due);
+    /// What is to be published of all models but these, by number of the model; it may come to nothing.
+    pub fn take(&mut self, kept_back: &[bool]) -> Vec<(usize, Batches)> {
         let mut changes = Vec::new();
-        for model in due.collect::<Vec<_>>() {
-            let fresh = Spine::new(self.bodies.clone());
-            changes.push((model, std::mem::replace(&mut self.models[model].net, fresh).batches()));
+        for (number, model) in self.models.iter_mut().enumerate().filter(|(m, _)| !kept_back[*m]) {
+            if !model.net.is_empty() {
+                let net = std::mem::replace(&mut model.net, Spine::new(self.bodies.clone()));
+                changes.push((number, net.batches()));
+            }
         }
         changes
     }
@@ -118,30 +124,37 @@ impl Pending {
         }
     }
 
-    /// Whether the model, or one that it reads, has faults.
-    pub fn withheld(&self, model: usize) -> bool {
-        let model = &self.models[model];
-        model.faults_there != 0 || model.parents.iter().any(|parent| self.withheld(*parent))
+    /// For each model whether it, or one that it reads, has faults.
+    pub fn withheld(&self) -> Vec<bool> {
+        self.below(|model| model.faults_there != 0)
     }
 
-    /// Whether the model, or one that it reads, reads a table of which not all was fed.
-    pub fn behind(&self, model: usize, unfed: &impl Fn(usize) -> bool) -> bool {
-        let model = &self.models[model];
-        model.tables.iter().any(|table| unfed(*table)) || model.parents.iter().any(|p| self.behind(*p, unfed))
+    /// For each model whether it, or one that it reads, reads a table of which not all was fed.
+    pub fn behind(&self, unfed: impl Fn(usize) -> bool) -> Vec<bool> {
+        self.below(|model| model.tables.iter().any(|table| unfed(*table)))
+    }
+
+    /// The models that `are`, and all that read them; parents come before those that read them.
+    fn below(&self, are: impl Fn(&Model) -> bool) -> Vec<bool> {
+        let mut below: Vec<bool> = Vec::with_capacity(self.models.len());
+        for model in &self.models {
+            below.push(are(model) || model.parents.iter().any(|parent| below[*parent]));
+        }
+        below
     }
 
     /// Some of the model's faults.
-    pub fn faults(&self, model: usize, limit: usize) -> Vec<Fault> {
-        let model = &self.models[model];
-        if model.faults_there == 0 {
-            return Vec::new();
-        }
-        let whole = whole(&model.faults, &self.bodies);
-        let fault = |(row, _): (Vec<u8>, i64)| match self.fault_codec.datums(&Row::from(row.as_slice())).as_slice() {
-            [Datum::Text(message), Datum::Text(sample)] => Fault { message: message.clone(), sample: sample.clone() },
-            _ => unreachable!("faults are written above"),
-        };
-        whole.iter().take(limit).map(fault).collect()
+    pub fn faults(&mut self, model: usize) -> &[Fault] {
+        let model = &mut self.models[model];
+        model.some_faults.get_or_insert_with(|| {
+            let whole = whole(&model.faults, &self.bodies);
+            let datums = |(row, _): (Vec<u8>, i64)| self.fault_codec.datums(&Row::from(row.as_slice()));
+            let fault = |datums: Vec<Datum>| match <[Datum; 2]>::try_from(datums) {
+                Ok([Datum::Text(message), Datum::Text(sample)]) => Fault { message, sample },
+                _ => unreachable!("faults are written above"),
+            };
+            whole.iter().take(FAULTS_SHOWN).map(datums).map(fault).collect()
+        })
     }
 
     pub fn rows(&self, model: usize) -> i64 {

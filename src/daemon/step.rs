@@ -141,17 +141,22 @@ mod tests {
     fn a_huge_transaction_is_fed_in_steps_and_others_are_published_on_the_way() {
         let mut step = ready();
         step.heard(Heard::Told { rows: 3_000_000 }, SECOND);
-        for seconds in [1, 2, 3] {
-            assert_eq!(step.due(false, SECOND * seconds), Due::Close);
-            step.heard(Heard::Closed { rest: true }, SECOND * seconds);
-            assert_eq!(step.due(false, SECOND * seconds), Due::Publish);
-            step.heard(Heard::PublishBegun, SECOND * seconds);
-            assert_eq!(step.due(false, SECOND * seconds), Due::Close, "the next piece while it is published");
-            step.heard(Heard::Closed { rest: true }, SECOND * seconds);
-            step.heard(Heard::Published, SECOND * seconds);
-        }
-        step.heard(Heard::Closed { rest: false }, SECOND * 3);
-        assert_eq!(step.due(false, SECOND * 3), Due::Wait(Some(SECOND)));
+        assert_eq!(step.due(false, SECOND), Due::Close);
+        step.heard(Heard::Closed { rest: true }, SECOND);
+        assert_eq!(step.due(false, SECOND), Due::Publish);
+        step.heard(Heard::PublishBegun, SECOND);
+        assert_eq!(step.due(false, SECOND), Due::Close, "the next piece, while it is published");
+        step.heard(Heard::Closed { rest: true }, SECOND);
+        step.heard(Heard::Published, SECOND);
+        assert_eq!(step.due(false, SECOND), Due::Close, "the next piece, since it is not time to publish");
+        step.heard(Heard::Closed { rest: true }, SECOND);
+        assert_eq!(step.due(true, SECOND * 2), Due::Publish);
+        step.heard(Heard::PublishBegun, SECOND * 2);
+        step.heard(Heard::Closed { rest: false }, SECOND * 2);
+        step.heard(Heard::Published, SECOND * 2);
+        assert_eq!(step.due(false, SECOND * 2), Due::Wait(Some(SECOND)));
+        step.heard(Heard::Stop, SECOND * 2);
+        assert_eq!(step.due(false, SECOND * 2), Due::Publish);
     }
 
     #[test]

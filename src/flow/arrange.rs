@@ -1,5 +1,6 @@
 //! Rows by key: each Moment's rows become a batch, and the batch a step.
 
+use super::shape::{Shape, Side};
 use super::stream::{CONTAINER_BYTES, RowStream, Step, StepStream, Time, WholeRows, WholeSteps, by_key, upper};
 use crate::row::{Codec, Rows, Sorted};
 use crate::state::{Batch, Bodies, Spine, merge};
@@ -20,27 +21,37 @@ pub(super) struct Arranged<'scope> {
     pub codec: Codec,
     /// How many columns the key has.
     pub key: usize,
+    /// Which column of the rows each column is.
+    pub order: Rc<[usize]>,
 }
 
-/// Whether a row whose key holds a NULL is kept: what is joined by equality does without it.
+impl Arranged<'_> {
+    /// Where a column of the rows is.
+    pub fn place(&self, column: usize) -> usize {
+        self.order.iter().position(|at| *at == column).expect("every column is arranged")
+    }
+}
+
+/// Which rows go on by whether their key holds a NULL: such a row meets none by equality.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Nulls {
     Kept,
     Dropped,
+    Only,
 }
 
-/// These columns of each row, in this order.
+/// Rows in another shape, without those that `nulls` of these columns leaves out.
 pub(super) fn pick<'scope>(
     rows: RowStream<'scope>,
     codec: &Codec,
-    columns: &[usize],
-    key: usize,
+    shape: Shape,
+    key: &[usize],
     nulls: Nulls,
 ) -> RowStream<'scope> {
-    if nulls == Nulls::Kept && columns.iter().copied().eq(0..codec.schema().fields().len()) {
+    if nulls == Nulls::Kept && shape.is_whole(codec.schema().fields().len()) {
         return rows;
     }
-    let (codec, columns) = (codec.clone(), columns.to_vec());
+    let (codec, key) = (codec.clone(), key.to_vec());
     rows.unary::<WholeRows, _, _, _>(Pipeline, "Pick", move |_, _| {
         let mut ends = Vec::new();
         move |input, output| {
@@ -48,12 +59,12 @@ pub(super) fn pick<'scope>(
                 let mut picked = Rows::with_capacity(rows.len(), rows.size());
                 for (row, diff) in rows.iter() {
                     codec.ends(row, &mut ends);
-                    let column = |c: usize| &row[if c == 0 { 0 } else { ends[c - 1] as usize }..ends[c] as usize];
-                    if nulls == Nulls::Dropped && columns[..key].iter().any(|c| Codec::is_null(column(*c))) {
-                        continue;
+                    let row = Side { row, ends: &ends };
+                    let null = || key.iter().any(|column| row.is_null(*column));
+                    if nulls == Nulls::Kept || null() == (nulls == Nulls::Only) {
+                        shape.write_one(row, &mut picked);
+                        picked.end(diff);
                     }
-                    columns.iter().for_each(|c| picked.extend(column(*c)));
-                    picked.end(diff);
                 }
                 if !picked.is_empty() {
                     output.session_with_builder(&time).give_container(&mut picked);
@@ -86,10 +97,11 @@ pub(super) fn turn<'scope>(rows: RowStream<'scope>, sorted: &Sorted) -> RowStrea
     })
 }
 
-/// Arranges rows whose first `key` columns are the key.
+/// Arranges rows whose first `key` columns are the key; `order` says what they were before.
 pub(super) fn arrange<'scope>(
     rows: RowStream<'scope>,
     codec: Codec,
+    order: Rc<[usize]>,
     key: usize,
     spine: Rc<RefCell<Spine>>,
 ) -> Arranged<'scope> {
@@ -127,7 +139,7 @@ pub(super) fn arrange<'scope>(
             }
         }
     });
-    Arranged { steps, codec, key }
+    Arranged { steps, codec, key, order }
 }
 
 /// The rows of one Moment as they come in.

@@ -1,10 +1,14 @@
 //! [`Node`]s → one dataflow, a line for each node.
 
+mod join;
+
 use super::arrange::{Arranged, Nulls, arrange, pick, turn};
 use super::distinct::distinct;
-use super::join::{Shape, join};
+use super::join::join;
 use super::map::map;
 use super::reduce::reduce;
+use super::regroup::regroup;
+use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows, owner};
 use super::top::top;
 use super::{Faults, Output};
@@ -83,14 +87,17 @@ pub(super) fn build<'scope>(
         tables,
         models: Vec::new(),
         constants: Vec::new(),
+        built: HashMap::new(),
         arranged: HashMap::new(),
         given: Vec::new(),
+        model: 0,
         faults: Faults::new(0, share.clone()),
         name: String::new(),
         kept,
     };
     let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
+        build.model = model;
         build.faults = Faults::new(model, share.clone());
         build.name = plan.relation.to_string();
         let rows = build.node(&plan.node);
@@ -117,33 +124,50 @@ struct Build<'scope> {
     tables: Vec<(RowStream<'scope>, Codec)>,
     models: Vec<(RowStream<'scope>, Codec)>,
     constants: Vec<(Session, Rows)>,
-    /// What is arranged already, by what it is: two that need the same rows by the same key have one.
-    arranged: HashMap<String, Arranged<'scope>>,
-    /// The inputs of the nodes around that share theirs between parts, the innermost last.
-    given: Vec<RowStream<'scope>>,
-    /// Of the model that is being built.
+    /// What is there already, by what it is.
+    built: HashMap<Identity, RowStream<'scope>>,
+    /// Two that need the same rows by the same key have one arrangement.
+    arranged: HashMap<(Identity, Vec<usize>, Nulls), Arranged<'scope>>,
+    /// The inputs of the nodes around that share theirs between parts, the innermost last; what they are.
+    given: Vec<(u128, RowStream<'scope>)>,
+    /// That is being built.
+    model: usize,
+    /// Of this model.
     faults: Faults,
     name: String,
     kept: Kept,
 }
 
+/// A node's fingerprint, and its model where it has faults, which belong to one model.
+type Identity = (u128, Option<usize>);
+
 impl<'scope> Build<'scope> {
     fn node(&mut self, node: &Node) -> RowStream<'scope> {
+        let identity = self.identity(node);
+        if let Some(rows) = self.built.get(&identity) {
+            return rows.clone();
+        }
+        let rows = self.fresh(node);
+        self.built.insert(identity, rows.clone());
+        rows
+    }
+
+    fn fresh(&mut self, node: &Node) -> RowStream<'scope> {
         match &node.op {
             Op::Table { table, columns } => picked(&self.tables[*table], columns),
             Op::Model { model, columns } => picked(&self.models[*model], columns),
             Op::Constant { rows } => self.constant(rows),
             Op::Map { input, program } => match (&input.op, program.columns()) {
-                (Op::Join { .. }, Some(columns)) => self.join(input, columns),
+                // What may fail is built once, whichever columns of it are asked for.
+                (Op::Join(join), Some(columns)) if join.residual.is_none() => self.join(join, &columns),
                 _ => {
                     let rows = self.node(input);
                     map(rows, Codec::new(input.schema.clone()), program, self.faults.clone())
                 }
             },
-            Op::Join { .. } => self.join(node, (0..node.schema.fields().len()).collect()),
+            Op::Join(join) => self.join(join, &all(node.width())),
             Op::Reduce { input, key, aggregates } if aggregates.is_empty() => {
-                let columns: Vec<usize> = (0..*key).collect();
-                distinct(self.arrange(input, &columns, Nulls::Kept))
+                distinct(self.arrange(input, &all(*key), Nulls::Kept))
             }
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
@@ -155,20 +179,26 @@ impl<'scope> Build<'scope> {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
                 let rows = top(rows, sorted.clone(), places.clone(), *numbered);
                 // As the input has them, and the number behind them.
-                let own = (0..columns.len()).map(|c| columns.iter().position(|at| *at == c));
-                let own = own.map(|place| place.expect("every column is arranged"));
-                let all: Vec<usize> = own.chain(numbered.then_some(columns.len())).collect();
+                let all: Vec<usize> =
+                    places_of(&columns).into_iter().chain(numbered.then_some(columns.len())).collect();
                 let schema = node.schema.project(&key_first(all.len(), &columns)).expect("an order of its own columns");
-                pick(rows, &Codec::new(Arc::new(schema)), &all, 0, Nulls::Kept)
+                pick(rows, &Codec::new(Arc::new(schema)), Shape::of(&all), &[], Nulls::Kept)
+            }
+            Op::Regroup { input, key, order, work } => {
+                let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
+                regroup(rows, sorted, work, places_of(&columns), self.faults.clone())
             }
             Op::Beside { input, parts, key } => {
-                let rows = self.node(input);
-                self.given.push(rows);
+                let (rows, (fingerprint, _)) = (self.node(input), self.identity(input));
+                self.given.push((fingerprint, rows));
                 let beside = self.beside(parts, *key);
                 self.given.pop();
                 beside
             }
-            Op::Given => self.given.last().expect("a part stands in the node that gives its input").clone(),
+            Op::Given => {
+                let (_, rows) = self.given.last().expect("a part stands in the node that gives its input");
+                rows.clone()
+            }
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
                 self.scope.concatenate(inputs)
@@ -176,35 +206,25 @@ impl<'scope> Build<'scope> {
         }
     }
 
-    /// A join of which only these columns are asked for.
-    fn join(&mut self, node: &Node, columns: Vec<usize>) -> RowStream<'scope> {
-        let Op::Join { left, right, left_key, right_key } = &node.op else { unreachable!("asked for joins only") };
-        let width = left.schema.fields().len();
-        let (left_order, right_order) = (key_first(width, left_key), key_first(right.schema.fields().len(), right_key));
-        let place = |column: usize| match column.checked_sub(width) {
-            None => left_order.iter().position(|at| *at == column).expect("every column is arranged"),
-            Some(column) => width + right_order.iter().position(|at| *at == column).expect("every column is arranged"),
-        };
-        let shape = Shape::new(columns.into_iter().map(place), width);
-        let left = self.arrange(left, left_key, Nulls::Dropped);
-        let right = self.arrange(right, right_key, Nulls::Dropped);
-        join(left, right, shape)
+    fn identity(&self, node: &Node) -> Identity {
+        let number = |number: usize| number.to_string();
+        let mut fingerprint = node.fingerprint(&number, &number);
+        if let Some((given, _)) = self.given.last().filter(|_| node.open()) {
+            fingerprint = fingerprint.rotate_left(1) ^ given;
+        }
+        (fingerprint, node.may_fail().then_some(self.model))
     }
 
     /// Rows of equal keys, NULLs included, glued together: each part has one row for each key.
     fn beside(&mut self, parts: &[Node], key: usize) -> RowStream<'scope> {
-        let columns: Vec<usize> = (0..key).collect();
         let mut parts = parts.iter();
         let mut node = parts.next().expect("there are parts").clone();
         let mut rows = self.node(&node);
         for part in parts {
-            let codec = Codec::new(node.schema.clone());
-            let spine = self.spine(&codec, key);
-            let left = arrange(rows, codec, key, spine);
-            let right = self.arrange(part, &columns, Nulls::Kept);
-            let width = node.schema.fields().len();
-            let own = part.schema.fields().len() - key;
-            rows = join(left, right, Shape::new((0..width).chain(width + key..width + key + own), width));
+            let left = self.arrange_rows(rows, &node.schema, all(node.width()), key);
+            let right = self.arrange(part, &all(key), Nulls::Kept);
+            let cells = (0..node.width()).map(Cell::Left).chain((key..part.width()).map(Cell::Right));
+            rows = join(left, right, Shape::new(cells));
             let fields: Vec<_> = node.schema.fields().iter().chain(&part.schema.fields()[key..]).cloned().collect();
             node.schema = Arc::new(Schema::new(fields));
         }
@@ -230,33 +250,38 @@ impl<'scope> Build<'scope> {
         let schema: SchemaRef = node.schema.project(&columns).expect("an order of its own columns").into();
         let sorted = Sorted::new(schema, key.len(), &directions);
         let rows = self.node(node);
-        let rows = pick(rows, &Codec::new(node.schema.clone()), &columns, key.len(), Nulls::Kept);
+        let rows = pick(rows, &Codec::new(node.schema.clone()), Shape::of(&columns), &[], Nulls::Kept);
         let rows = turn(rows, &sorted);
         let spine = self.spine(sorted.codec(), key.len());
-        (arrange(rows, sorted.codec().clone(), key.len(), spine), sorted, columns)
+        let arranged = arrange(rows, sorted.codec().clone(), columns.as_slice().into(), key.len(), spine);
+        (arranged, sorted, columns)
     }
 
     /// The rows of a node by these columns, which then lead.
     fn arrange(&mut self, node: &Node, key: &[usize], nulls: Nulls) -> Arranged<'scope> {
-        let name = match &node.op {
-            Op::Table { table, columns } => Some(format!("table {table} {columns:?} by {key:?} {nulls:?}")),
-            Op::Model { model, columns } => Some(format!("model {model} {columns:?} by {key:?} {nulls:?}")),
-            _ => None,
-        };
-        if let Some(arranged) = name.as_ref().and_then(|name| self.arranged.get(name)) {
+        let name = (self.identity(node), key.to_vec(), nulls);
+        if let Some(arranged) = self.arranged.get(&name) {
             return arranged.clone();
         }
         let rows = self.node(node);
-        let order = key_first(node.schema.fields().len(), key);
-        let rows = pick(rows, &Codec::new(node.schema.clone()), &order, key.len(), nulls);
-        let schema = node.schema.project(&order).expect("an order of its own columns");
-        let codec = Codec::new(Arc::new(schema));
-        let spine = self.spine(&codec, key.len());
-        let arranged = arrange(rows, codec, key.len(), spine);
-        if let Some(name) = name {
-            self.arranged.insert(name, arranged.clone());
-        }
+        let order = key_first(node.width(), key);
+        let rows = pick(rows, &Codec::new(node.schema.clone()), Shape::of(&order), key, nulls);
+        let arranged = self.arrange_rows(rows, &node.schema, order, key.len());
+        self.arranged.insert(name, arranged.clone());
         arranged
+    }
+
+    /// Rows of these columns of a schema, by the first `key` of them.
+    fn arrange_rows(
+        &mut self,
+        rows: RowStream<'scope>,
+        schema: &Schema,
+        order: Vec<usize>,
+        key: usize,
+    ) -> Arranged<'scope> {
+        let codec = Codec::new(Arc::new(schema.project(&order).expect("an order of its own columns")));
+        let spine = self.spine(&codec, key);
+        arrange(rows, codec, order.into(), key, spine)
     }
 
     /// Spines are named by their model and counted in it: one dataflow always gives the same names.
@@ -280,15 +305,20 @@ impl<'scope> Build<'scope> {
 
 /// All columns, those of the key first.
 fn key_first(width: usize, key: &[usize]) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::with_capacity(width);
-    for column in key.iter().copied().chain(0..width) {
-        if !order.contains(&column) {
-            order.push(column);
-        }
-    }
-    order
+    key.iter().copied().chain((0..width).filter(|column| !key.contains(column))).collect()
+}
+
+/// The first `width` columns, in order.
+fn all(width: usize) -> Vec<usize> {
+    (0..width).collect()
+}
+
+/// Where each column stands in an order of all columns.
+fn places_of(order: &[usize]) -> Vec<usize> {
+    let place = |column| order.iter().position(|at| *at == column).expect("every column is arranged");
+    (0..order.len()).map(place).collect()
 }
 
 fn picked<'scope>((rows, codec): &(RowStream<'scope>, Codec), columns: &[usize]) -> RowStream<'scope> {
-    pick(rows.clone(), codec, columns, 0, Nulls::Kept)
+    pick(rows.clone(), codec, Shape::of(columns), &[], Nulls::Kept)
 }

@@ -1,66 +1,16 @@
-//! Inner joins on equal keys: what a Moment changes on one side probes the other side as it stands.
+//! Pairs of rows with equal keys: what a Moment changes on one side probes the other side as it stands.
 //!
 //! With `l` and `r` the changes, L and R what was before: l ⋈ (R + r) + L ⋈ r. Each batch of the other side
 //! is walked by itself, since pairs add up whatever batch they come from. A change to one side never scans
 //! the other: the cursor seeks from key to key.
 
 use super::arrange::{Arranged, Outlet};
+use super::shape::{Shape, Side};
 use super::stream::{Pairing, RowStream, WholeRows};
-use crate::row::{Codec, Rows};
+use crate::row::{Codec, Rows, begins};
 use crate::state::Batch;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
-
-/// What a joined row is made of: columns of the left, then those of the right, as they are arranged.
-#[derive(Clone, Debug)]
-pub(super) struct Shape {
-    /// Neighbours that stay neighbours are copied at once.
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    right: bool,
-    from: usize,
-    to: usize,
-}
-
-impl Shape {
-    /// Columns by number: those of the left first, then those of the right.
-    pub fn new(columns: impl IntoIterator<Item = usize>, left: usize) -> Shape {
-        let mut parts: Vec<Part> = Vec::new();
-        for column in columns {
-            let (right, at) = if column < left { (false, column) } else { (true, column - left) };
-            match parts.last_mut() {
-                Some(part) if part.right == right && part.to == at => part.to += 1,
-                _ => parts.push(Part { right, from: at, to: at + 1 }),
-            }
-        }
-        Shape { parts }
-    }
-
-    #[inline]
-    fn write(&self, left: Side, right: Side, to: &mut Rows) {
-        for part in &self.parts {
-            to.extend(if part.right { right } else { left }.columns(part.from, part.to));
-        }
-    }
-}
-
-/// A row, and where its columns end.
-#[derive(Clone, Copy)]
-struct Side<'a> {
-    row: &'a [u8],
-    ends: &'a [u32],
-}
-
-impl<'a> Side<'a> {
-    #[inline]
-    fn columns(self, from: usize, to: usize) -> &'a [u8] {
-        let begin = if from == 0 { 0 } else { self.ends[from - 1] as usize };
-        &self.row[begin..self.ends[to - 1] as usize]
-    }
-}
 
 pub(super) fn join<'scope>(left: Arranged<'scope>, right: Arranged<'scope>, shape: Shape) -> RowStream<'scope> {
     let (left_codec, right_codec, key) = (left.codec, right.codec, left.key);
@@ -113,13 +63,13 @@ fn probe(
         group.push(row, diff);
         let length = delta_codec.prefix(row, key);
         walk.step();
-        while let Some((row, diff)) = walk.row().filter(|(row, _)| row.starts_with(&group.row(0)[..length])) {
+        while let Some((row, diff)) = walk.row().filter(|(row, _)| begins(row, &group.row(0)[..length])) {
             group.push(row, diff);
             walk.step();
         }
         let key = &group.row(0)[..length];
         found.seek(key);
-        while let Some((row, diff)) = found.row().filter(|(row, _)| row.starts_with(key)) {
+        while let Some((row, diff)) = found.row().filter(|(row, _)| begins(row, key)) {
             if group_ends.is_empty() {
                 group.iter().for_each(|(row, _)| {
                     delta_codec.ends(row, &mut ends);

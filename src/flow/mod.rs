@@ -6,14 +6,15 @@
 //!            ▼                        ▼                              │
 //!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
 //!
-//!   rows ──► arrange ──steps──► join, top, … ──► rows ──► reduce ──► rows
-//!              │ spine                                         │ spine
+//!   rows ──► arrange ──steps──► join, semi, top, … ──► rows ──► reduce ──► rows
+//!              │ spine                                                │ spine
 //! ```
 //!
 //! Invariants:
 //! - A row that is fed at a Moment has its whole effect in that Moment's [`Output`], in no other.
-//! - Models that read a model read its changes; nothing is computed twice for two readers of one model, and
-//!   two that need the same rows by the same key share one arrangement.
+//! - Models that read a model read its changes; nothing is computed twice for two readers of one model, a part
+//!   that occurs twice (`plan::Node::fingerprint`) is computed once, and two that need the same rows by the
+//!   same key share one arrangement.
 //! - All state is in spines (`state::Spine`): an operator keeps nothing else from one Moment to the next.
 //! - A row that cannot be computed becomes a [`Fault`] of its model, with a diff like any row: when the row
 //!   goes, so does the fault.
@@ -31,6 +32,9 @@ mod distinct;
 mod join;
 mod map;
 mod reduce;
+mod regroup;
+mod semi;
+mod shape;
 mod stream;
 mod top;
 mod worker;

@@ -10,14 +10,20 @@
 //! With one kind only there is nothing beside it. A FILTER makes NULLs of what it drops: so every part has every
 //! group. With no key a part has its one row even where there are no rows.
 
-use super::lower::{Lowered, Lowering};
+use super::definite::total;
+use super::lower::{Lowered, Lowering, nullable};
 use super::refusal::Refusal;
+use super::regroup::{Regroup, Work};
+use super::top::{by_of, least_order};
 use super::{Aggregate, Node, Op, Program, exact};
 use crate::row::{Datum, Direction, RowWriter};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, Sort as SortExpr};
 use datafusion::logical_expr::{self as df, Expr, ExprSchemable, LogicalPlan, lit};
+use datafusion::physical_expr::create_physical_sort_exprs;
+use datafusion::physical_planner::create_aggregate_expr_and_maybe_filter;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,6 +51,11 @@ enum Part {
         flag: Option<Expr>,
         order: Vec<SortExpr>,
         calls: Vec<(usize, Expr)>,
+    },
+    /// Of whole groups, in an order.
+    Whole {
+        order: Vec<SortExpr>,
+        calls: Vec<usize>,
     },
 }
 
@@ -143,7 +154,22 @@ impl Lowering<'_> {
                 Some(Part::Sums(calls)) => calls.push(number),
                 _ => parts.push(Part::Sums(vec![number])),
             },
-            _ => return Err(self.unknown_aggregate(&call.name)),
+            (name, _) if name.starts_with("approx_") && name != "approx_distinct" => {
+                let reason = format!("`{name}` depends on the order in which rows come");
+                let hint = "use `median` or `percentile_cont`, which are exact";
+                return Err(Refusal::new(reason, hint).at_words(self.sql, &[name, "("]));
+            }
+            _ => {
+                let order = match call.order.is_empty() {
+                    true => order_beneath(&group.input),
+                    false => total(call.order.clone(), group.input.schema()),
+                };
+                let same = |part: &&mut Part| matches!(part, Part::Whole { order: o, .. } if *o == order);
+                match parts.iter_mut().find(same) {
+                    Some(Part::Whole { calls, .. }) => calls.push(number),
+                    _ => parts.push(Part::Whole { order, calls: vec![number] }),
+                }
+            }
         }
         Ok(())
     }
@@ -203,6 +229,10 @@ impl Lowering<'_> {
             Part::Front { flag, order, calls } => {
                 self.front(input, bound, &group.group_expr, flag.as_ref(), order, calls, schema)
             }
+            Part::Whole { order, calls } => {
+                let own: Vec<&Expr> = calls.iter().map(|number| &group.aggr_expr[*number]).collect();
+                self.whole(input, group, order, &own, schema)
+            }
         }
     }
 
@@ -227,7 +257,8 @@ impl Lowering<'_> {
             })
         };
         let flag = flag.map(|flag| (column(flag), Direction::PLAIN));
-        let order: Vec<(usize, Direction)> = order.iter().map(|by| (column(&by.expr), direction(by))).collect();
+        let by: Vec<usize> = order.iter().map(|by| column(&by.expr)).collect();
+        let order = by_of(&by, order);
         let values: Vec<usize> = calls.iter().map(|(_, value)| column(value)).collect();
         let mut input = self.computed(input, bound, &outputs)?;
         let all = input.schema.clone();
@@ -239,10 +270,78 @@ impl Lowering<'_> {
             let nothing = Node { op: Op::Constant { rows: vec![nothing.finish()] }, schema: all.clone() };
             input = Node { op: Op::Union { inputs: vec![input, nothing] }, schema: all.clone() };
         }
-        let order = flag.into_iter().chain(order).collect();
-        let top = Node { op: top_of(input, (0..key).collect(), order, 0..1, false), schema: all.clone() };
+        let key_columns: Vec<usize> = (0..key).collect();
+        let order = least_order(outputs.len(), &key_columns, flag.into_iter().chain(order).collect());
+        let op = Op::Top { input: Box::new(input), key: key_columns, order, places: 0..1, numbered: false };
+        let top = Node { op, schema: all.clone() };
         let program = Program::pick(all, (0..key).chain(values).collect());
         Ok(Node { op: Op::Map { input: Box::new(top), program }, schema })
+    }
+
+    /// Aggregates of whole groups, whose arguments become columns.
+    fn whole(
+        &self,
+        input: Node,
+        group: &df::Aggregate,
+        order: &[SortExpr],
+        calls: &[&Expr],
+        schema: SchemaRef,
+    ) -> Lowered<Node> {
+        let failed = |e| self.of_datafusion(&e);
+        let text = calls.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(", ");
+        let bound = group.input.schema();
+        let key = group.group_expr.len();
+        let mut outputs = group.group_expr.clone();
+        let mut column = |e: &Expr| {
+            let place = outputs[key..].iter().position(|output| output == e).map(|place| key + place);
+            let place = place.unwrap_or_else(|| {
+                outputs.push(e.clone());
+                outputs.len() - 1
+            });
+            (place, df::ident(column_name(place)))
+        };
+        // With no key there is always one group: a row that no call sees, and that all others have this in.
+        let seen = lit(true);
+        let seen = (key == 0).then(|| column(&seen).1);
+        let mut named = |call: &Expr| {
+            let Expr::AggregateFunction(mut call) = call.clone().unalias_nested().data else {
+                return Err(Refusal::new(format!("`{call}` is not an aggregate"), "report this model"));
+            };
+            let is_column = |e: &&mut Expr| !matches!(e, Expr::Literal(_, _));
+            call.params.args.iter_mut().filter(is_column).for_each(|e| *e = column(e).1);
+            call.params.order_by.iter_mut().for_each(|by| by.expr = column(&by.expr).1);
+            let filter = call.params.filter.take().map(|filter| column(&filter).1);
+            call.params.filter = [filter, seen.clone()].into_iter().flatten().reduce(Expr::and).map(Box::new);
+            Ok(Expr::AggregateFunction(call))
+        };
+        let calls = calls.iter().map(|call| named(call)).collect::<Lowered<Vec<_>>>()?;
+        let by: Vec<usize> = order.iter().map(|by| column(&by.expr).0).collect();
+
+        let columns = self.numbered(bound, &outputs)?;
+        let mut input = self.map_node(input, bound, &[], &outputs, &columns)?;
+        let all = input.schema.clone();
+        if key == 0 {
+            let mut nothing = RowWriter::default();
+            nothing.push(&Datum::Bool(false));
+            (1..outputs.len()).for_each(|_| nothing.push(&Datum::Null));
+            let nothing = Node { op: Op::Constant { rows: vec![nothing.finish()] }, schema: all.clone() };
+            input = Node { op: Op::Union { inputs: vec![input, nothing] }, schema: all };
+        }
+        let physical = nullable(columns.as_arrow());
+        let columns = DFSchema::try_from(physical.as_ref().clone()).map_err(failed)?;
+        let props = ExecutionProps::new();
+        let created =
+            calls.iter().map(|call| create_aggregate_expr_and_maybe_filter(call, &columns, &physical, &props));
+        let created = created.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let (calls, filters) = created.into_iter().map(|(call, filter, _)| (call, filter)).unzip();
+        let in_order = (0..key).map(|c| SortExpr::new(df::ident(column_name(c)), true, false));
+        let in_order = in_order.chain(by.iter().zip(order).map(|(c, by)| by.with_expr(df::ident(column_name(*c)))));
+        let sorted = create_physical_sort_exprs(&in_order.collect::<Vec<_>>(), &columns, &props).map_err(failed)?;
+        let work = Work::Aggregates { key, calls, filters };
+        let work = Regroup::new(physical, sorted, work, schema.clone(), text).map_err(failed)?;
+        let key: Vec<usize> = (0..key).collect();
+        let order = least_order(outputs.len(), &key, by_of(&by, order));
+        Ok(Node { op: Op::Regroup { input: Box::new(input), key, order, work }, schema })
     }
 
     /// How a call accumulates what stands in `column`.
@@ -270,13 +369,17 @@ impl Lowering<'_> {
 
     /// These expressions over a node, as columns with numbers for names.
     pub fn computed(&self, input: Node, bound: &DFSchema, outputs: &[Expr]) -> Lowered<Node> {
+        let schema = self.numbered(bound, outputs)?;
+        self.map_node(input, bound, &[], outputs, &schema)
+    }
+
+    fn numbered(&self, bound: &DFSchema, outputs: &[Expr]) -> Lowered<DFSchema> {
         let named = |(i, e): (usize, &Expr)| {
             let (_, field) = e.to_field(bound).map_err(|e| self.of_datafusion(&e))?;
-            Ok((None, Arc::new(field.as_ref().clone().with_name(format!("column {}", i + 1)))))
+            Ok((None, Arc::new(field.as_ref().clone().with_name(column_name(i)))))
         };
         let fields = outputs.iter().enumerate().map(named).collect::<Lowered<Vec<_>>>()?;
-        let schema = DFSchema::new_with_metadata(fields, HashMap::new()).map_err(|e| self.of_datafusion(&e))?;
-        self.map_node(input, bound, &[], outputs, &schema)
+        DFSchema::new_with_metadata(fields, HashMap::new()).map_err(|e| self.of_datafusion(&e))
     }
 
     pub fn of_datafusion(&self, error: &datafusion::error::DataFusionError) -> Refusal {
@@ -284,10 +387,14 @@ impl Lowering<'_> {
     }
 }
 
+fn column_name(place: usize) -> String {
+    format!("column {}", place + 1)
+}
+
 impl Part {
     fn calls(&self) -> Vec<usize> {
         match self {
-            Part::Sums(calls) | Part::Distinct { calls, .. } => calls.clone(),
+            Part::Sums(calls) | Part::Distinct { calls, .. } | Part::Whole { calls, .. } => calls.clone(),
             Part::Front { calls, .. } => calls.iter().map(|(number, _)| *number).collect(),
         }
     }
@@ -307,29 +414,6 @@ fn adds_up(call: &Call) -> bool {
 /// `first_value` and the like see rows in the order of the Sort that `definite` has put beneath.
 fn order_beneath(input: &LogicalPlan) -> Vec<SortExpr> {
     if let LogicalPlan::Sort(sort) = input { sort.expr.clone() } else { Vec::new() }
-}
-
-pub(super) fn direction(by: &SortExpr) -> Direction {
-    Direction { descending: !by.asc, nulls_first: by.nulls_first }
-}
-
-/// A Top whose order names no more than it must: what follows by itself is left out.
-pub(super) fn top_of(
-    input: Node,
-    key: Vec<usize>,
-    mut order: Vec<(usize, Direction)>,
-    places: std::ops::Range<u64>,
-    numbered: bool,
-) -> Op {
-    let width = input.schema.fields().len();
-    let follows = |kept: usize| {
-        let named = |column: &usize| key.contains(column) || order[..kept].iter().any(|(c, _)| c == column);
-        let rest = (0..width).filter(|column| !named(column)).map(|column| (column, Direction::PLAIN));
-        order[kept..].iter().filter(|(c, _)| !named(c)).copied().eq(rest.take(order.len() - kept))
-    };
-    let kept = (1..=order.len()).find(|kept| follows(*kept)).unwrap_or(order.len());
-    order.truncate(kept);
-    Op::Top { input: Box::new(input), key, order, places, numbered }
 }
 
 /// The key, then the columns of these calls.

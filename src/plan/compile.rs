@@ -7,6 +7,7 @@ use super::definite::definite;
 use super::lower::Lowering;
 use super::refusal::Refusal;
 use super::session::{register, session};
+use super::unsound::refuse_unsound;
 use super::{Node, Op, Relation};
 use crate::row::Table;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -81,6 +82,7 @@ impl Planner {
         let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
+        refuse_unsound(&logical, sql)?;
         let optimised = self.state.optimize(&logical).and_then(definite).map_err(bound)?;
         let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
@@ -181,11 +183,32 @@ fn renumber_columns(node: &mut Node, tables: &[Table], pruned: &[Table]) {
 }
 
 impl Node {
+    /// How many columns its rows have.
+    pub fn width(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// Whether there can be rows that it cannot compute.
+    pub fn may_fail(&self) -> bool {
+        let here = match &self.op {
+            Op::Map { program, .. } => program.may_fail(),
+            Op::Join(join) => join.residual.is_some(),
+            Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
+            Op::Top { .. } | Op::Beside { .. } => false,
+            Op::Regroup { .. } => true,
+            // Of its input nothing is known here.
+            Op::Given => true,
+        };
+        here || self.inputs().into_iter().any(Node::may_fail)
+    }
+
     pub fn inputs(&self) -> Vec<&Node> {
         match &self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
-            Op::Join { left, right, .. } => vec![left, right],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
         }
@@ -194,8 +217,9 @@ impl Node {
     fn inputs_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Top { input, .. } => vec![input],
-            Op::Join { left, right, .. } => vec![left, right],
+            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),
         }

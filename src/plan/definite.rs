@@ -12,12 +12,12 @@
 use super::exact::{self, exact};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort as SortExpr};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    self as df, Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, Window, cast, lit,
+    self as df, Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, Window, cast, lit,
 };
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 /// By these, then by every column: only equal rows are left without an order.
-fn total(mut order: Vec<SortExpr>, schema: &DFSchema) -> Vec<SortExpr> {
+pub(super) fn total(mut order: Vec<SortExpr>, schema: &DFSchema) -> Vec<SortExpr> {
     let columns = schema.columns().into_iter().map(|column| SortExpr::new(Expr::Column(column), true, false));
     let mut all: Vec<SortExpr> = Vec::new();
     for by in order.drain(..).chain(columns) {
@@ -85,15 +85,70 @@ fn aggregate(group: Aggregate) -> DfResult<Aggregate> {
         Ok(if named { definite.data.alias(name) } else { definite.data })
     });
     let calls = calls.collect::<DfResult<Vec<_>>>()?;
-    let open: Vec<AggregateFunction> = calls.iter().filter_map(depends_on_order).collect();
-    let input = match open.is_empty() {
-        true => input,
-        false => {
-            let asked = open.into_iter().filter(|call| call.func.name() != "first_value");
-            sorted(input, asked.map(|call| call.params.order_by).find(|by| !by.is_empty()).unwrap_or_default())
-        }
+    let input = match calls.iter().any(|call| depends_on_order(call).is_some()) {
+        true => sorted(input, orders(&calls).swap_remove(0)),
+        false => input,
     };
     Aggregate::try_new(input, group_expr, calls)
+}
+
+/// The orders in which calls ask for their rows, each once, one at least; what asks for none takes the first.
+fn orders(calls: &[Expr]) -> Vec<Vec<SortExpr>> {
+    let mut orders = Vec::new();
+    // A first value finds its row in any order; that of the input only settles its ties.
+    for call in calls.iter().filter_map(depends_on_order).filter(|call| call.func.name() != "first_value") {
+        if !call.params.order_by.is_empty() && !orders.contains(&call.params.order_by) {
+            orders.push(call.params.order_by);
+        }
+    }
+    if orders.is_empty() { vec![Vec::new()] } else { orders }
+}
+
+/// The same plan for the executor, whose Aggregate has rows in one order only: where calls ask for several, it becomes
+/// a join of one Aggregate for each.
+pub fn executable(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let executable = |node| match node {
+        LogicalPlan::Aggregate(group) if orders(&group.aggr_expr).len() > 1 => one_by_order(group),
+        other => Ok(Transformed::no(other)),
+    };
+    plan.transform_up(executable).data()
+}
+
+fn one_by_order(group: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
+    let orders = orders(&group.aggr_expr);
+    let input = if let LogicalPlan::Sort(sort) = group.input.as_ref() { &sort.input } else { &group.input };
+    let key = group.group_expr.len();
+    let name = |part: usize, column: usize| Column::new_unqualified(format!("part {part} column {column}"));
+    let keys = |part: usize| (0..key).map(|column| name(part, column)).collect::<Vec<_>>();
+    let of = |call: &Expr| {
+        let order = depends_on_order(call).map(|call| call.params.order_by);
+        order.and_then(|order| orders.iter().position(|other| *other == order)).unwrap_or(0)
+    };
+    let mut joined: Option<LogicalPlanBuilder> = None;
+    let mut outputs: Vec<Column> = keys(0);
+    outputs.extend(group.aggr_expr.iter().enumerate().map(|(number, call)| name(of(call), key + number)));
+    for (part, order) in orders.iter().enumerate() {
+        let own = group.aggr_expr.iter().enumerate().filter(|(_, call)| of(call) == part);
+        let (numbers, calls): (Vec<usize>, Vec<Expr>) = own.map(|(number, call)| (key + number, call.clone())).unzip();
+        let input = sorted(input.clone(), order.clone());
+        let plan = Aggregate::try_new(input, group.group_expr.clone(), calls)?;
+        let columns = plan.schema.columns().into_iter().zip((0..key).chain(numbers));
+        let columns = columns.map(|(column, number)| Expr::Column(column).alias(name(part, number).name));
+        let plan = LogicalPlanBuilder::from(LogicalPlan::Aggregate(plan)).project(columns.collect::<Vec<_>>())?;
+        joined = Some(match joined {
+            None => plan,
+            Some(joined) if key == 0 => joined.cross_join(plan.build()?)?,
+            Some(joined) => {
+                let on = (keys(0), keys(part));
+                joined.join_detailed(plan.build()?, JoinType::Inner, on, None, NullEquality::NullEqualsNull)?
+            }
+        });
+    }
+    let named = outputs.into_iter().zip(group.schema.iter());
+    let named = named.map(|(column, (q, f))| Expr::Column(column).alias_qualified(q.cloned(), f.name()));
+    let named = named.collect::<Vec<_>>();
+    let joined = joined.expect("there is one order at least").project(named)?.build()?;
+    Ok(Transformed::yes(joined))
 }
 
 fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
@@ -112,6 +167,10 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
             call.params.order_by = vec![SortExpr::new(call.params.args[0].clone(), !descends, false)];
             call.params.distinct = false;
             call.func = first_value_udaf();
+        }
+        // Distinct values would come in the order of their hashes.
+        "string_agg" | "array_agg" if call.params.distinct && call.params.order_by.is_empty() => {
+            call.params.order_by = vec![SortExpr::new(call.params.args[0].clone(), true, false)];
         }
         name if is_float && let Some(function) = exact(name) => {
             call.params.args = vec![cast(call.params.args.swap_remove(0), DataType::Float64)];

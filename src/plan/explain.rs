@@ -1,6 +1,6 @@
 //! A plan as people read it: one line for each node, inputs below, and how each is kept up to date.
 
-use super::{Aggregate, Node, Op};
+use super::{Aggregate, JoinKind, Node, Op};
 use crate::row::Direction;
 use std::fmt::Write;
 use std::ops::Range;
@@ -28,11 +28,15 @@ fn write_node(
         Op::Model { model: number, .. } => format!("model {}: from its changes", model(*number)),
         Op::Constant { rows } => format!("constant: {} rows", rows.len()),
         Op::Map { program, .. } => format!("map {program}: row by row, no state"),
-        Op::Join { left, right, left_key, right_key } => format!(
-            "join on ({}) = ({}): incremental, both sides arranged by key",
-            names(left_key, left),
-            names(right_key, right)
-        ),
+        Op::Join(join) => {
+            let on = format!("on ({}) = ({})", names(&join.left_key, &join.left), names(&join.right_key, &join.right));
+            let (residual, whole) = match &join.residual {
+                None => (String::new(), ""),
+                Some(residual) if join.kind == JoinKind::Inner => (format!(" and {residual}"), ""),
+                Some(residual) => (format!(" and {residual}"), " and by whole row"),
+            };
+            format!("{} {on}{residual}: incremental, both sides arranged by key{whole}", join.kind.name())
+        }
         Op::Reduce { aggregates, key, .. } if aggregates.is_empty() => {
             format!("distinct on {key} columns: incremental, a count for each row")
         }
@@ -51,6 +55,10 @@ fn write_node(
             };
             format!("top {rows} {by} by {}: incremental, reads the front of a changed group", order.join(", "))
         }
+        Op::Regroup { input, key, work, .. } => match key.is_empty() {
+            true => format!("{work}: one group, every change computes all rows again"),
+            false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),
+        },
         Op::Beside { parts, key, .. } => {
             let group = names(&(0..*key).collect::<Vec<_>>(), node);
             format!("{} parts side by side by ({group}): incremental, each arranged by key", parts.len())
@@ -75,6 +83,20 @@ fn ordered(node: &Node, column: usize, direction: Direction) -> String {
     format!("{name}{descends}{nulls}")
 }
 
+impl JoinKind {
+    fn name(self) -> &'static str {
+        match self {
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Full => "full join",
+            JoinKind::Semi => "semi join",
+            JoinKind::Anti => "anti join",
+            JoinKind::Mark => "mark join",
+            JoinKind::NotIn => "not in",
+        }
+    }
+}
+
 impl Aggregate {
     fn name(&self) -> &'static str {
         match self {
@@ -85,5 +107,51 @@ impl Aggregate {
             Aggregate::All(_) => "bool_and",
             Aggregate::Any(_) => "bool_or",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Planner, Relation, explain};
+    use crate::row::{Table, TableName};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    fn explained(sql: &str) -> String {
+        let relation = |name: &str| Relation { database: "db".into(), schema: "public".into(), name: name.into() };
+        let mut planner = Planner::new("db", "public");
+        for name in ["t", "u"] {
+            let fields = ["id", "a", "d"].map(|name| Field::new(name, DataType::Int64, true)).to_vec();
+            let schema = Arc::new(Schema::new(fields));
+            planner.add_table(relation(name), Table { name: TableName::new("public", name), schema, key: vec![0] });
+        }
+        let number = planner.compile(relation("m"), sql).unwrap_or_else(|refusal| panic!("{}", refusal.reason));
+        explain(&planner.model(number).node, &|table| ["t", "u"][table].to_string(), &|_| String::new())
+    }
+
+    #[test]
+    fn a_join_is_one_line_whatever_it_takes() {
+        let left = "\
+map t.id, u.d: row by row, no state
+  left join on (a) = (id) and t.d > u.d: incremental, both sides arranged by key and by whole row
+    source t: from its base arrangement
+    source u: from its base arrangement
+";
+        assert_eq!(explained("select t.id, u.d from t left join u on t.a = u.id and t.d > u.d"), left);
+        let not_in = "\
+map id: row by row, no state
+  not in on (a) = (id): incremental, both sides arranged by key
+    source t: from its base arrangement
+    source u: from its base arrangement
+";
+        assert_eq!(explained("select id from t where a not in (select id from u)"), not_in);
+        let except = "\
+anti join on (a) = (id): incremental, both sides arranged by key
+  distinct on 1 columns: incremental, a count for each row
+    map t.a: row by row, no state
+      source t: from its base arrangement
+  source u: from its base arrangement
+";
+        assert_eq!(explained("select a from t except select id from u"), except);
     }
 }

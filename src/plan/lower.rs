@@ -8,11 +8,11 @@ use super::refusal::Refusal;
 use super::session::row_schema;
 use super::{Node, Op, Program, Relation};
 use crate::row::Row;
-use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{DFSchema, JoinType, NullEquality};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{self as df, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{self as df, Expr, LogicalPlan};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +35,16 @@ impl Lowering<'_> {
             if !seen.insert(field.name()) {
                 let reason = format!("column `{}` appears twice in the result", field.name());
                 return Err(Refusal::new(reason, "give one of them another name with `as`"));
+            }
+            if has_wide_decimal(field.data_type()) {
+                let reason = format!(
+                    "column `{}` has type {}, and no table holds more than 38 digits",
+                    field.name(),
+                    field.data_type()
+                );
+                return Err(
+                    Refusal::new(reason, "cast it to numeric(38, s) or to text").at_words(self.sql, &[field.name()])
+                );
             }
         }
         Ok(node)
@@ -70,6 +80,7 @@ impl Lowering<'_> {
                 None => self.lower(&sort.input),
             },
             LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = if empty.produce_one_row { vec![Row::empty()] } else { Vec::new() };
                 Ok(Node { op: Op::Constant { rows }, schema: self.row_schema(empty.schema.as_ref())? })
@@ -120,70 +131,29 @@ impl Lowering<'_> {
         outputs: &[Expr],
         schema: &DFSchema,
     ) -> Lowered<Node> {
-        let conjuncts: Vec<&Expr> = predicates.iter().flat_map(|p| split_conjunction(p)).collect();
-        let filters = conjuncts.iter().map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
-        let computed = outputs.iter().map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
-        let schema = self.row_schema(schema)?;
         let mut text: Vec<String> = outputs.iter().map(|e| e.human_display().to_string()).collect();
-        if !conjuncts.is_empty() {
-            text = vec![format!("{} where {}", text.join(", "), listed(&conjuncts, " and "))];
+        if !predicates.is_empty() {
+            text = vec![format!("{} where {}", text.join(", "), listed(predicates))];
         }
-        let bound = nullable(bound.as_arrow());
-        let program = Program::new(input.schema.clone(), bound, filters, computed, schema.clone(), text.join(", "));
+        let schema = self.row_schema(schema)?;
+        let program = self.program(&input.schema, bound, predicates, outputs, schema.clone(), text.join(", "))?;
         Ok(Node { op: Op::Map { input: Box::new(input), program }, schema })
     }
 
-    fn join(&self, join: &df::Join) -> Lowered<Node> {
-        if join.join_type != JoinType::Inner {
-            return Err(self.outer_join(join.join_type));
-        }
-        if join.null_equality == NullEquality::NullEqualsNull {
-            return Err(Refusal::new("a join whose NULLs are equal is not maintained yet", "compare with `=`"));
-        }
-        let (left_on, right_on): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
-        let (left, left_key) = self.keyed(&join.left, &left_on)?;
-        let (right, right_key) = self.keyed(&join.right, &right_on)?;
-        let (left_width, right_width) = (left.schema.fields().len(), right.schema.fields().len());
-        let fields = left.schema.fields().iter().chain(right.schema.fields()).cloned().collect::<Vec<_>>();
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let op = Op::Join { left: Box::new(left), right: Box::new(right), left_key, right_key };
-        let mut node = Node { op, schema: schema.clone() };
-
-        // Computed keys were put behind each side's own columns: drop them again.
-        let own_left = join.left.schema().fields().len();
-        let own_right = join.right.schema().fields().len();
-        if (own_left, own_right) != (left_width, right_width) {
-            let columns = (0..own_left).chain(left_width..left_width + own_right).collect();
-            let program = Program::pick(schema, columns);
-            let schema = program.output().clone();
-            node = Node { op: Op::Map { input: Box::new(node), program }, schema };
-        }
-        match &join.filter {
-            Some(filter) => self.keep(node, &join.schema, &[filter]),
-            None => Ok(node),
-        }
-    }
-
-    /// One side of a join, and which of its columns are the key; computed keys become columns at its end.
-    fn keyed(&self, side: &LogicalPlan, on: &[Expr]) -> Lowered<(Node, Vec<usize>)> {
-        let node = self.lower(side)?;
-        let schema = side.schema();
-        let column = |e: &Expr| e.try_as_col().and_then(|c| schema.maybe_index_of_column(c));
-        if let Some(key) = on.iter().map(column).collect::<Option<Vec<_>>>() {
-            return Ok((node, key));
-        }
-        let own = schema.columns().len();
-        let mut outputs: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        outputs.extend(on.iter().cloned());
-        let mut fields: Vec<_> = schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-        for (i, e) in on.iter().enumerate() {
-            let (_, field) = e.to_field(schema).map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
-            fields.push((None, Arc::new(field.as_ref().clone().with_name(format!("join key {}", i + 1)))));
-        }
-        let wider = DFSchema::new_with_metadata(fields, HashMap::new());
-        let wider = wider.map_err(|e| Refusal::from_datafusion(&e, self.sql))?;
-        let node = self.map_node(node, schema, &[], &outputs, &wider)?;
-        Ok((node, (own..own + on.len()).collect()))
+    /// What filters and computes rows of `input`; `bound` names its columns.
+    pub(super) fn program(
+        &self,
+        input: &SchemaRef,
+        bound: &DFSchema,
+        predicates: &[&Expr],
+        outputs: &[Expr],
+        schema: SchemaRef,
+        text: String,
+    ) -> Lowered<Program> {
+        let conjuncts = predicates.iter().flat_map(|p| split_conjunction(p));
+        let filters = conjuncts.map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
+        let computed = outputs.iter().map(|e| self.physical(e, bound)).collect::<Lowered<Vec<_>>>()?;
+        Ok(Program::new(input.clone(), nullable(bound.as_arrow()), filters, computed, schema, text))
     }
 
     fn union(&self, union: &df::Union) -> Lowered<Node> {
@@ -226,10 +196,6 @@ impl Lowering<'_> {
 
     fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
         match plan {
-            LogicalPlan::Window(_) => {
-                Refusal::new("window functions are not maintained yet", "leave the model out with --exclude")
-                    .at_words(self.sql, &["over"])
-            }
             LogicalPlan::RecursiveQuery(_) => {
                 Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["recursive"])
@@ -255,32 +221,37 @@ impl Lowering<'_> {
         let reason = format!("aggregate `{name}` is not maintained yet");
         Refusal::new(reason, "leave the model out with --exclude").at_words(self.sql, &[name, "("])
     }
+}
 
-    fn outer_join(&self, join_type: JoinType) -> Refusal {
-        let (what, words): (_, &[&str]) = match join_type {
-            JoinType::Left => ("left joins", &["left"]),
-            JoinType::Right => ("right joins", &["right"]),
-            JoinType::Full => ("full joins", &["full"]),
-            _ => ("`in (select …)` and `exists`", &["(", "select"]),
-        };
-        let hint = "use an inner join, or leave the model out with --exclude";
-        let refusal = Refusal::new(format!("{what} are not maintained yet"), hint).at_words(self.sql, words);
-        // The optimiser writes a subquery in an expression as a left join that nobody wrote.
-        if refusal.line == 0 { self.subquery() } else { refusal }
+/// Rows hold decimals of 76 digits; the tables that models are published to do not.
+fn has_wide_decimal(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Decimal256(_, _) => true,
+        DataType::List(inner) | DataType::Map(inner, _) => has_wide_decimal(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_wide_decimal(field.data_type())),
+        _ => false,
     }
 }
 
+/// Whether the optimiser left a subquery, or what stands in it for a column outside, within an expression.
 fn contains_subquery(e: &Expr) -> bool {
     use datafusion::common::tree_node::TreeNode;
-    let subquery = |e: &Expr| Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)));
+    let subquery = |e: &Expr| {
+        Ok(matches!(
+            e,
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::OuterReferenceColumn(_, _)
+        ))
+    };
     e.exists(subquery).unwrap_or(false)
 }
 
-fn nullable(schema: &Schema) -> SchemaRef {
+pub(super) fn nullable(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn listed(expressions: &[&Expr], between: &str) -> String {
-    expressions.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(between)
+/// Predicates as people read them.
+pub(super) fn listed(predicates: &[&Expr]) -> String {
+    let conjuncts = predicates.iter().flat_map(|p| split_conjunction(p));
+    conjuncts.map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(" and ")
 }

@@ -22,17 +22,23 @@ mod compile;
 mod definite;
 pub mod exact;
 mod explain;
+mod fingerprint;
+mod join;
 mod lower;
 mod program;
 pub mod recompute;
 mod refusal;
+mod regroup;
 mod session;
 mod top;
+mod unsound;
+mod window;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
 pub use program::Program;
 pub use refusal::Refusal;
+pub use regroup::Regroup;
 
 use crate::row::{Direction, Row};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -63,29 +69,104 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// These columns of a source table's base arrangement. Tables count as the [`Planner`] was given them.
-    Table { table: usize, columns: Vec<usize> },
+    Table {
+        table: usize,
+        columns: Vec<usize>,
+    },
     /// These columns of another model. Models count in the order in which they were compiled.
-    Model { model: usize, columns: Vec<usize> },
+    Model {
+        model: usize,
+        columns: Vec<usize>,
+    },
     /// Rows that never change.
-    Constant { rows: Vec<Row> },
+    Constant {
+        rows: Vec<Row>,
+    },
     /// Filters and computes, row by row. A row that cannot be computed becomes an error.
-    Map { input: Box<Node>, program: Program },
-    /// Pairs of rows whose keys are equal and not NULL: left columns, then right columns. An empty key
-    /// pairs everything.
-    Join { left: Box<Node>, right: Box<Node>, left_key: Vec<usize>, right_key: Vec<usize> },
+    Map {
+        input: Box<Node>,
+        program: Program,
+    },
+    Join(Box<Join>),
     /// Groups by the first `key` columns of the input; gives these, then one column for each aggregate.
     /// With no key there is always exactly one group.
-    Reduce { input: Box<Node>, key: usize, aggregates: Vec<Aggregate> },
+    Reduce {
+        input: Box<Node>,
+        key: usize,
+        aggregates: Vec<Aggregate>,
+    },
     /// The rows in these places (from 0) of each group, groups being rows equal in `key`, in this order and then
     /// by all columns. If `numbered`, a row's place (from 1) is a column behind its own.
-    Top { input: Box<Node>, key: Vec<usize>, order: Vec<(usize, Direction)>, places: Range<u64>, numbered: bool },
+    Top {
+        input: Box<Node>,
+        key: Vec<usize>,
+        order: Vec<(usize, Direction)>,
+        places: Range<u64>,
+        numbered: bool,
+    },
+    /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
+    /// forget. A group that cannot be computed becomes an error.
+    Regroup {
+        input: Box<Node>,
+        key: Vec<usize>,
+        order: Vec<(usize, Direction)>,
+        work: Regroup,
+    },
     /// What several parts make of one input, side by side: the first `key` columns, which all parts have and of
     /// which each has every value once, then the other columns of each part.
-    Beside { input: Box<Node>, parts: Vec<Node>, key: usize },
+    Beside {
+        input: Box<Node>,
+        parts: Vec<Node>,
+        key: usize,
+    },
     /// The input of the Beside around.
     Given,
     /// All rows of all inputs.
-    Union { inputs: Vec<Node> },
+    Union {
+        inputs: Vec<Node>,
+    },
+}
+
+/// Two rows meet if their keys are equal and the residual predicate lets the pair through. An empty key lets
+/// everything meet.
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub kind: JoinKind,
+    pub left: Node,
+    pub right: Node,
+    pub left_key: Vec<usize>,
+    pub right_key: Vec<usize>,
+    /// Whether NULL equals NULL in the keys; otherwise it equals nothing.
+    pub nulls_equal: bool,
+    /// Over left columns, then right columns; it gives them all.
+    pub residual: Option<Program>,
+}
+
+/// What a join gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Pairs that meet: left columns, then right columns.
+    Inner,
+    /// Those, and left rows that meet none, with NULLs for the right columns.
+    Left,
+    /// Those, and right rows that meet none, with NULLs for the left columns.
+    Full,
+    /// Left rows that meet some row.
+    Semi,
+    /// Left rows that meet none.
+    Anti,
+    /// All left rows, and behind their columns whether they meet some row.
+    Mark,
+    /// Left rows as `not in` has them: those that meet none, if no key of the right is NULL; and those whose
+    /// own key is NULL, if there is nothing on the right. There is one key column and no residual.
+    NotIn,
+}
+
+impl JoinKind {
+    /// Whether pairs are among the results.
+    pub fn pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
+    }
 }
 
 /// Each forgets by subtracting; state is one sum and one count for each group.

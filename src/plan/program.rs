@@ -12,7 +12,7 @@ use arrow::compute::{CastOptions, cast_with_options, prep_null_mask_filter};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,6 +110,24 @@ impl Program {
         if self.filters.is_empty() { self.outputs.iter().map(column).collect() } else { None }
     }
 
+    /// Whether there can be rows that it cannot compute.
+    pub fn may_fail(&self) -> bool {
+        self.columns().is_none()
+    }
+
+    /// Everything that decides what it does, as text that is the same in every process.
+    pub(super) fn identity(&self) -> String {
+        let computes = |expression: &Arc<dyn PhysicalExpr>| identity_of(expression);
+        let filters: Vec<String> = self.filters.iter().map(computes).collect();
+        let output = |(output, field): (&Output, &Arc<Field>)| match output {
+            Output::Column(column) => format!("column {column}"),
+            Output::Computed { expression, .. } => format!("{} as {}", computes(expression), field.data_type()),
+        };
+        let outputs: Vec<String> = self.outputs.iter().zip(self.output.fields()).map(output).collect();
+        let bound: Vec<_> = self.bound.fields().iter().map(|field| field.data_type()).collect();
+        format!("{:?} as {bound:?} where {filters:?} give {outputs:?}", self.touched)
+    }
+
     /// Adds to `results` what becomes of the rows that no filter drops; `fault` hears of those that cannot be
     /// computed, by number, and why.
     pub fn run(&self, rows: &Rows, results: &mut Rows, mut fault: impl FnMut(usize, String)) {
@@ -192,13 +210,26 @@ fn over_touched(expression: Arc<dyn PhysicalExpr>, touched: &mut Vec<usize>) -> 
     expression.transform(renumber).data().expect("renumbering columns cannot fail")
 }
 
+/// An expression with its parts, to the last. How it is shown does not tell literals of one look apart, nor
+/// where one ends; what it holds for its own use (`Debug`) may differ from process to process.
+fn identity_of(expression: &Arc<dyn PhysicalExpr>) -> String {
+    if let Some(literal) = expression.as_any().downcast_ref::<Literal>() {
+        return format!("{:?}", literal.value());
+    }
+    if let Some(column) = expression.as_any().downcast_ref::<Column>() {
+        return format!("column {}", column.index());
+    }
+    let parts: Vec<String> = expression.children().into_iter().map(identity_of).collect();
+    format!("{expression} of {parts:?}")
+}
+
 fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef, String> {
     let value = expression.evaluate(batch).map_err(|e| plainly(&e))?;
     value.into_array(batch.num_rows()).map_err(|e| plainly(&e))
 }
 
 /// DataFusion's message without the name of its layer, so that people see "Divide by zero".
-fn plainly(error: &datafusion::error::DataFusionError) -> String {
+pub fn plainly(error: &datafusion::error::DataFusionError) -> String {
     let text = error.strip_backtrace();
     let text = text.strip_prefix("Arrow error: ").unwrap_or(&text);
     text.strip_suffix(" error").unwrap_or(text).to_string()

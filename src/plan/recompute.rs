@@ -4,7 +4,7 @@
 //! seen by neither: tests therefore ask Postgres and DuckDB too.
 
 use super::Relation;
-use super::definite::definite;
+use super::definite::{definite, executable};
 use super::session::{register, row_schema, session};
 use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -46,7 +46,7 @@ impl Recompute {
         };
         let run = async {
             let plan = self.state.create_logical_plan(sql).await?;
-            let plan = definite(self.state.optimize(&plan)?)?;
+            let plan = executable(definite(self.state.optimize(&plan)?)?)?;
             let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
             let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;
             Ok((plan.schema(), batches))

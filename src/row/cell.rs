@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Text,
     Bytes,
     Uuid,
-    /// A map is a list of its entries.
+    /// A map is the list of its entries, in the order in which they stand.
     List(Arc<Kind>),
     Struct(Arc<[Kind]>),
 }
@@ -42,7 +42,7 @@ impl Kind {
             DataType::Utf8 => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::FixedSizeBinary(16) => Kind::Uuid,
-            DataType::List(item) | DataType::Map(item, _) => Kind::List(Kind::of(item.data_type())?.into()),
+            DataType::List(item) | DataType::Map(item, false) => Kind::List(Kind::of(item.data_type())?.into()),
             DataType::Struct(fields) if !fields.is_empty() => {
                 Kind::Struct(fields.iter().map(|f| Kind::of(f.data_type())).collect::<Option<_>>()?)
             }
@@ -146,15 +146,21 @@ pub(super) fn length(bytes: &[u8], kind: &Kind) -> usize {
     if bytes[0] == NULL {
         return 1;
     }
-    match kind {
+    fixed(kind).unwrap_or_else(|| ended(bytes, kind))
+}
+
+/// The length of every value that is not NULL, where they have one.
+#[inline]
+pub(super) fn fixed(kind: &Kind) -> Option<usize> {
+    Some(match kind {
         Kind::Bool => 2,
         Kind::Int(width) => 1 + width,
         Kind::Float32 => 5,
         Kind::Float64 => 9,
         Kind::Decimal | Kind::Uuid => 17,
         Kind::Decimal256 => 33,
-        varying => ended(bytes, varying),
-    }
+        Kind::Text | Kind::Bytes | Kind::List(_) | Kind::Struct(_) => return None,
+    })
 }
 
 /// The length of a value that says itself where it ends.

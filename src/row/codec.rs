@@ -28,7 +28,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, f64_of, i32_of, i64_of, i128_of, length, read};
+use super::cell::{Kind, NULL, f64_of, fixed, i32_of, i64_of, i128_of, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -91,13 +91,22 @@ impl<'de> serde::Deserialize<'de> for Row {
 pub struct Codec {
     schema: SchemaRef,
     kinds: Vec<Kind>,
+    /// Where columns end in a row without NULLs; empty where a column's length varies even so. A NULL is
+    /// shorter than any value, so that a row of this length has none.
+    plain: Vec<u32>,
 }
 
 impl Codec {
     /// Panics on a type that [`check_types`](super::check_types) refuses: call that first, where the schema is the user's.
     pub fn new(schema: SchemaRef) -> Codec {
         let kind = |f: &FieldRef| Kind::of(f.data_type()).expect("check_types has passed this schema");
-        Codec { kinds: schema.fields().iter().map(kind).collect(), schema }
+        let kinds: Vec<Kind> = schema.fields().iter().map(kind).collect();
+        let mut end = 0;
+        let ends = kinds.iter().map(|kind| {
+            end += fixed(kind)? as u32;
+            Some(end)
+        });
+        Codec { plain: ends.collect::<Option<_>>().unwrap_or_default(), kinds, schema }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -173,6 +182,9 @@ impl Codec {
     /// How many bytes the first `columns` columns of a row take.
     #[inline]
     pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
+        if columns > 0 && self.is_plain(row) {
+            return self.plain[columns - 1] as usize;
+        }
         self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
     }
 
@@ -180,11 +192,19 @@ impl Codec {
     #[inline]
     pub fn ends(&self, row: &[u8], ends: &mut Vec<u32>) {
         ends.clear();
+        if self.is_plain(row) {
+            return ends.extend_from_slice(&self.plain);
+        }
         let mut at = 0;
         ends.extend(self.kinds.iter().map(|kind| {
             at += length(&row[at..], kind);
             at as u32
         }));
+    }
+
+    #[inline]
+    fn is_plain(&self, row: &[u8]) -> bool {
+        self.plain.last().is_some_and(|end| *end as usize == row.len())
     }
 
     /// The row of only these columns, in this order.
@@ -331,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_shown_with_their_names() {
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("pairs", list_of(struct_of([("x", DataType::Int32), ("y", DataType::Utf8)])), true),
+        ]);
+        let pair = |x, y: &str| Datum::Struct(vec![x, Datum::Text(y.into())]);
+        let row = row(&[Datum::Int32(7), list([pair(Datum::Int32(1), "a"), Datum::Null, pair(Datum::Null, "")])]);
+        let codec = Codec::new(Arc::new(schema));
+        assert_eq!(codec.show(&row), r#"id=7 pairs=[(1, "a"), NULL, (NULL, "")]"#);
+        assert_eq!(codec.show_prefix(row.bytes(), 1), "id=7");
+    }
+
+    #[test]
     fn null_equals_null_in_grouping_and_is_known_to_joins() {
         assert_eq!(one(Datum::Null), rows_of(Int32Array::from(vec![None]))[0]);
         for value in [Datum::Text("".into()), Datum::Bytes(vec![]), Datum::Int32(0), list([]), list([Datum::Null])] {
@@ -398,6 +431,28 @@ mod tests {
     }
 
     #[test]
+    fn columns_end_where_they_do_with_nulls_and_without() {
+        let field = |t| Field::new("c", t, true);
+        let fixed = Codec::new(Arc::new(Schema::new(vec![field(DataType::Int32), field(DataType::Boolean)])));
+        let varying = Codec::new(Arc::new(Schema::new(vec![field(DataType::Int32), field(DataType::Utf8)])));
+        let (int, truth, null, text) = (Datum::Int32(7), Datum::Bool(true), Datum::Null, Datum::Text("a".into()));
+        for (codec, row, expected) in [
+            (&fixed, [&int, &truth], [5, 7]),
+            (&fixed, [&null, &truth], [1, 3]),
+            (&fixed, [&int, &null], [5, 6]),
+            (&varying, [&int, &text], [5, 9]),
+            (&varying, [&null, &text], [1, 5]),
+        ] {
+            let mut bytes = Vec::new();
+            row.iter().for_each(|datum| super::super::append(&mut bytes, datum));
+            let mut ends = vec![9];
+            codec.ends(&bytes, &mut ends);
+            assert_eq!(ends, expected);
+            assert_eq!([0, 1, 2].map(|columns| codec.prefix(&bytes, columns)), [0, ends[0] as usize, ends[1] as usize]);
+        }
+    }
+
+    #[test]
     fn times_before_the_epoch_come_first() {
         ascending([i32::MIN, -719_163, -1, 0, 20_000].map(Datum::Date));
         ascending([i64::MIN, -86_400_000_001, -1, 0, 1, i64::MAX].map(Datum::Timestamp));
@@ -450,6 +505,19 @@ mod tests {
         ]);
         let texts = |texts: &[&str]| Datum::List(texts.iter().map(|t| Datum::Text((*t).into())).collect());
         ascending([texts(&["", "b"]), texts(&["\0"]), texts(&["a"]), texts(&["a", ""]), texts(&["a\0"])]);
+    }
+
+    #[test]
+    fn lists_nest_as_deep_as_types_do() {
+        let (mut data_type, mut datum) = (DataType::Int32, Datum::Int32(7));
+        for _ in 0..100 {
+            (data_type, datum) = (list_of(data_type), list([datum, Datum::Null]));
+        }
+        let codec = Codec::new(Arc::new(Schema::new(vec![Field::new("deep", data_type, true)])));
+        let rows = [row(&[datum.clone()]), one(Datum::Null)];
+        assert_eq!(codec.encode(&codec.decode(&rows)), rows);
+        assert_eq!(codec.datums(&rows[0]), [datum]);
+        assert_eq!(codec.prefix(rows[0].bytes(), 1), rows[0].bytes().len());
     }
 
     #[test]

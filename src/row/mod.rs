@@ -35,6 +35,6 @@ pub use datum::Datum;
 pub use fingerprint::Fingerprint;
 pub use moment::{Cut, Gtid, Moment, Position};
 pub use order::{Direction, Sorted};
-pub use rows::{Rows, compare, lead};
+pub use rows::{Rows, begins, compare, lead, word};
 pub use table::{Table, TableName};
 pub use types::{check_types, list_of, map_of, struct_of, type_name, type_named};

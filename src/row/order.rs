@@ -131,7 +131,7 @@ mod tests {
         // Where a value stands among its like.
         let place = |number: usize, count: usize, direction: Direction| match (number + 1 == count, direction) {
             (true, Direction { nulls_first: true, .. }) => -1,
-            (true, _) => count as i64,
+            (true, _) => count as i64 + 1,
             (false, Direction { descending: true, .. }) => (count - number) as i64,
             (false, _) => number as i64,
         };

@@ -101,9 +101,9 @@ impl Rows {
         while at < order.len() {
             let row = self.row(order[at].1 as usize);
             let mut diff = self.diffs[order[at].1 as usize];
-            let lead = order[at].0;
+            let word = order[at].0;
             at += 1;
-            while at < order.len() && order[at].0 == lead && self.row(order[at].1 as usize) == row {
+            while at < order.len() && order[at].0 == word && self.row(order[at].1 as usize) == row {
                 diff += self.diffs[order[at].1 as usize];
                 at += 1;
             }
@@ -113,18 +113,17 @@ impl Rows {
         }
     }
 
-    /// The rows' numbers in the order of their bytes, each with its lead.
-    fn order(&self) -> Vec<(u128, u32)> {
-        let mut order: Vec<(u128, u32)> = (0..self.len()).map(|at| (lead(self.row(at)), at as u32)).collect();
-        // Most rows differ in their lead: whole rows are compared only within runs of one lead.
-        order.sort_unstable_by_key(|(lead, _)| *lead);
-        let mut from = 0;
-        while from < order.len() {
-            let run = order[from..].iter().take_while(|(lead, _)| *lead == order[from].0).count();
-            if run > 1 {
-                order[from..from + run].sort_unstable_by(|a, b| self.row(a.1 as usize).cmp(self.row(b.1 as usize)));
-            }
-            from += run;
+    /// The rows' numbers in the order of their bytes, each with the first 64 bits in which rows differ at all.
+    fn order(&self) -> Vec<(u64, u32)> {
+        let leads = || (0..self.len()).map(|at| lead(self.row(at)));
+        let first = leads().next().unwrap_or(0);
+        let shared = leads().fold(0, |differing, lead| differing | lead ^ first).leading_zeros();
+        let word = |lead: u128| (lead.checked_shl(shared).unwrap_or(0) >> 64) as u64;
+        let mut order: Vec<(u64, u32)> = leads().map(word).zip(0..).collect();
+        // Most rows differ in their word: whole rows are compared only within runs of one word.
+        order.sort_unstable_by_key(|(word, _)| *word);
+        for run in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
+            run.sort_unstable_by(|a, b| compare(self.row(a.1 as usize), self.row(b.1 as usize)));
         }
         order
     }
@@ -147,22 +146,39 @@ impl From<&Rows> for Vec<Delta> {
 /// The first 16 bytes of a row as a number: where two leads differ, they order their rows.
 #[inline]
 pub fn lead(row: &[u8]) -> u128 {
-    match row.first_chunk::<16>() {
-        Some(chunk) => u128::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 16];
-            padded[..row.len()].copy_from_slice(row);
-            u128::from_be_bytes(padded)
+    match (row.first_chunk::<16>(), row.first_chunk::<8>(), row.last_chunk::<8>()) {
+        (Some(chunk), _, _) => u128::from_be_bytes(*chunk),
+        // Two loads, of which the second begins within the first.
+        (None, Some(first), Some(last)) => {
+            let rest = u64::from_be_bytes(*last).checked_shl(8 * (16 - row.len() as u32)).unwrap_or(0);
+            u128::from(u64::from_be_bytes(*first)) << 64 | u128::from(rest)
         }
+        _ => u128::from(word(row)) << 64,
+    }
+}
+
+/// The first 8 bytes as a number: where two words differ, they order what they are of.
+#[inline]
+pub fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
     }
 }
 
 /// The order of rows: that of their bytes.
 #[inline]
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    match (a.first_chunk::<16>(), b.first_chunk::<16>()) {
-        (Some(x), Some(y)) if x != y => u128::from_be_bytes(*x).cmp(&u128::from_be_bytes(*y)),
-        _ => a.cmp(b),
+    lead(a).cmp(&lead(b)).then_with(|| a.cmp(b))
+}
+
+/// Whether a row begins with this key, which is most often short.
+#[inline]
+pub fn begins(row: &[u8], key: &[u8]) -> bool {
+    match key.len() {
+        0 => true,
+        short @ 1..=16 => row.len() >= short && (lead(row) ^ lead(key)) >> (128 - 8 * short) == 0,
+        _ => row.starts_with(key),
     }
 }
 
@@ -190,6 +206,41 @@ mod tests {
         }
         let all: Vec<(Vec<u8>, Diff)> = rows.consolidate().iter().map(|(row, diff)| (row.to_vec(), diff)).collect();
         assert_eq!(all, [(vec![], 5), (vec![1], 1), (long.to_vec(), 3), (longer, 1)]);
+    }
+
+    #[test]
+    fn rows_are_in_order_wherever_they_differ() {
+        // One bit at a time, early and late, and rows that end where others go on.
+        let mut all: Vec<Vec<u8>> = vec![vec![0; 30]];
+        for bit in 0..240 {
+            let mut row = vec![0; 30];
+            row[bit / 8] |= 1 << (bit % 8);
+            all.extend([row[..bit / 8].to_vec(), row[..bit / 8 + 1].to_vec(), row]);
+        }
+        for shared in [0, 1, 9, 16, 20] {
+            let mut expected: Vec<Vec<u8>> = all.iter().map(|row| [&vec![3; shared][..], row].concat()).collect();
+            let mut rows = Rows::default();
+            expected.iter().for_each(|row| rows.push(row, 1));
+            expected.sort();
+            expected.dedup();
+            assert!(rows.consolidate().iter().map(|(row, _)| row).eq(expected.iter()), "{shared} bytes are shared");
+        }
+    }
+
+    #[test]
+    fn short_cuts_say_what_slices_say() {
+        let long: Vec<u8> = (0..20).collect();
+        let mut all: Vec<Vec<u8>> = (0..=20).map(|length| long[..length].to_vec()).collect();
+        for length in 1..=20 {
+            for last in [0, 1, 255] {
+                all.push([&long[..length - 1], &[last]].concat());
+            }
+        }
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(compare(a, b), a.cmp(b), "{a:?} and {b:?}");
+            assert_eq!(begins(a, b), a.starts_with(b), "{a:?} and {b:?}");
+            assert!(word(a) == word(b) || word(a).cmp(&word(b)) == a.cmp(b), "{a:?} and {b:?}");
+        }
     }
 
     #[test]

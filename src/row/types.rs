@@ -32,7 +32,7 @@ pub fn list_of(item: DataType) -> DataType {
 }
 
 /// The struct of these fields.
-pub fn struct_of<'a>(fields: impl IntoIterator<Item = (&'a str, DataType)>) -> DataType {
+pub fn struct_of<N: Into<String>>(fields: impl IntoIterator<Item = (N, DataType)>) -> DataType {
     DataType::Struct(fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect())
 }
 
@@ -131,7 +131,7 @@ fn take_type(rest: &mut &str) -> Option<DataType> {
                 fields.push(take_field(rest)?);
             }
             take(rest, ")")?;
-            struct_of(fields.iter().map(|(name, data_type)| (name.as_str(), data_type.clone())))
+            struct_of(fields)
         }
         _ => return None,
     })

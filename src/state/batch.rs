@@ -6,9 +6,13 @@
 use super::block::{BLOCK_BYTES, Block, Builder};
 use super::bodies::{Bodies, Slot, Stored};
 use crate::error::{Error, Result};
-use crate::row::{Diff, Rows, compare, lead};
+use crate::row::{Diff, Rows, lead};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// Runs of rows longer than this are sought out and copied whole when batches are merged.
+const RUN_ROWS: usize = 3;
 
 #[derive(Default)]
 pub struct Batch {
@@ -175,12 +179,7 @@ impl Cursor<'_> {
 
     /// To the first row that is not less than `key`, if that is ahead.
     pub fn seek(&mut self, key: &[u8]) {
-        let Some(block) = &self.block else { return };
-        if self.within(key) {
-            self.at = block.seek(self.at, key);
-            if self.at == block.rows() {
-                self.enter(self.slot + 1);
-            }
+        if self.block.is_none() {
             return;
         }
         let slot = self.slot_of(key);
@@ -194,14 +193,13 @@ impl Cursor<'_> {
         }
     }
 
-    /// Whether the next slot begins behind `key`.
-    fn within(&self, key: &[u8]) -> bool {
-        self.batch.slots.get(self.slot + 1).is_none_or(|next| compare(key, next.first()).is_le())
-    }
-
     /// The last slot from here on whose first row is less than `key`, or this one.
+    #[inline]
     fn slot_of(&self, key: &[u8]) -> usize {
         let (leads, lead) = (&self.batch.leads[self.slot..], lead(key));
+        if leads.get(1).is_none_or(|next| lead < *next) {
+            return self.slot;
+        }
         let mut step = 1;
         while step < leads.len() && leads[step] < lead {
             step *= 2;
@@ -244,6 +242,14 @@ impl BatchBuilder {
         }
     }
 
+    /// These rows of a block of another batch.
+    fn extend(&mut self, block: &Block, rows: Range<usize>) {
+        self.open.extend(block, rows);
+        while self.open.size() >= BLOCK_BYTES + BLOCK_BYTES / 2 {
+            self.cut(BLOCK_BYTES);
+        }
+    }
+
     /// A whole block of another batch, which is kept as it is.
     pub fn push_slot(&mut self, slot: Arc<Slot>) {
         self.cut(usize::MAX);
@@ -274,6 +280,7 @@ impl BatchBuilder {
 pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
     let mut inputs: Vec<Input> = batches.iter().filter(|b| !b.is_empty()).map(|b| Input::new(b)).collect();
     let mut builder = BatchBuilder::new(bodies.clone());
+    let mut row = Vec::new();
     while inputs.len() > 1 {
         let (least, next) = two_least(&inputs);
         match inputs[least].compare(&inputs[next]) {
@@ -284,7 +291,8 @@ pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
                         diff += inputs[other].diff();
                     }
                 }
-                let row = inputs[least].row().to_vec();
+                row.clear();
+                row.extend_from_slice(inputs[least].row());
                 if diff != 0 {
                     builder.push(&row, diff);
                 }
@@ -350,8 +358,13 @@ impl Input<'_> {
     /// Whether there is a next row.
     #[inline]
     fn step(&mut self) -> bool {
-        self.at += 1;
-        if self.at == self.block.rows() {
+        self.move_to(self.at + 1)
+    }
+
+    #[inline]
+    fn move_to(&mut self, at: usize) -> bool {
+        self.at = at;
+        if at == self.block.rows() {
             return self.enter(self.slot + 1);
         }
         self.lead = lead(self.block.row(self.at));
@@ -369,14 +382,20 @@ impl Input<'_> {
 
     /// Passes on the rows before `bound`'s, or all of them; the first is one. Whether there is a row left.
     fn run(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
+        let mut passed = 0;
         loop {
             let whole = self.at == 0 && self.ends_before(bound) && builder.takes(&self.batch.slots[self.slot]);
             let more = if whole {
                 self.pass(bound, builder)
-            } else {
+            } else if passed < RUN_ROWS && bound.is_some() {
                 builder.push(self.row(), self.diff());
                 self.step()
+            } else {
+                let to = bound.map_or(self.block.rows(), |bound| self.block.seek(self.at, bound.row()));
+                builder.extend(&self.block, self.at..to);
+                self.move_to(to)
             };
+            passed += 1;
             if !more || bound.is_some_and(|bound| self.compare(bound).is_ge()) {
                 return more;
             }

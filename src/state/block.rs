@@ -1,30 +1,42 @@
 //! A block: a sorted run of rows in one buffer, the unit that is held in memory, written, read and checked.
 //!
 //! ```text
-//!   rows, diffs, width (4 bytes each; width is 0 where rows differ in length)
+//!   rows, diff, width (4 bytes each; diff is the bytes of each diff; width is 0 where rows differ in length)
 //!   ends        4 bytes for each row, where rows differ in length
-//!   diffs       8 bytes for each row, where not every diff is 1
+//!   diffs       1 byte for each row where not every diff is 1, 8 where one does not fit
 //!   rows        one after another
 //!   checksum    8 bytes, xxh3 of all that stands before
 //! ```
 //!
 //! In memory it is the same without the checksum. Most blocks hold rows once each, and narrow ones are of one
-//! width: then a row costs its own bytes and nothing else. The format belongs to `state::FORMAT`.
+//! width: then a row costs its own bytes and nothing else, but for the signposts: what distinguishes the first row
+//! of every short stretch of rows, as a number, so that a search touches a dense array and then one stretch. They
+//! follow from the rows and are not written. The format belongs to `state::FORMAT`.
 
 use crate::error::{Error, Result};
-use crate::row::{Diff, compare};
+use crate::row::{Diff, word};
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How large a block is where there are rows enough: from half of it to half more.
 pub const BLOCK_BYTES: usize = 32 << 10;
+
+/// How many bytes of rows there are for each signpost: a few cache lines.
+const STRETCH_BYTES: usize = 256;
 
 /// Sorted; each row once; no diff is 0; never empty.
 #[derive(Debug, PartialEq)]
 pub struct Block {
     bytes: Box<[u8]>,
     ends: Ends,
-    diffs: Option<Box<[Diff]>>,
+    diffs: Diffs,
     rows: u32,
+    /// So many bytes are the same in all rows.
+    shared: u32,
+    /// So many rows are a stretch.
+    stretch: u32,
+    /// The [`word`] of the first row of each stretch.
+    signposts: Box<[u64]>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -34,7 +46,48 @@ enum Ends {
     Each(Box<[u32]>),
 }
 
+#[derive(Debug, PartialEq)]
+enum Diffs {
+    Ones,
+    Small(Box<[i8]>),
+    Wide(Box<[Diff]>),
+}
+
+impl Diffs {
+    fn of(diffs: &[Diff]) -> Diffs {
+        if diffs.iter().all(|diff| *diff == 1) {
+            return Diffs::Ones;
+        }
+        let small = diffs.iter().map(|diff| i8::try_from(*diff));
+        small.collect::<Result<_, _>>().map_or_else(|_| Diffs::Wide(diffs.into()), Diffs::Small)
+    }
+
+    /// How many bytes each takes.
+    fn width(&self) -> usize {
+        match self {
+            Diffs::Ones => 0,
+            Diffs::Small(_) => size_of::<i8>(),
+            Diffs::Wide(_) => size_of::<Diff>(),
+        }
+    }
+}
+
 impl Block {
+    fn new(bytes: Box<[u8]>, ends: Ends, diffs: Diffs, rows: u32) -> Block {
+        let mut block = Block { bytes, ends, diffs, rows, shared: 0, stretch: 1, signposts: Box::default() };
+        let (first, last) = (block.row(0), block.row(rows as usize - 1));
+        let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let shortest = match &block.ends {
+            Ends::Every(width) => *width as usize,
+            Ends::Each(_) => (0..rows as usize).map(|at| block.row(at).len()).min().unwrap_or(0),
+        };
+        // Where rows are long enough, eight bytes follow in each, so that a word is one load.
+        block.shared = same.min(shortest.saturating_sub(8)) as u32;
+        block.stretch = (STRETCH_BYTES * rows as usize / block.bytes.len().max(STRETCH_BYTES)).max(1) as u32;
+        block.signposts = (0..rows as usize).step_by(block.stretch as usize).map(|at| block.word(at)).collect();
+        block
+    }
+
     pub fn rows(&self) -> usize {
         self.rows as usize
     }
@@ -42,8 +95,8 @@ impl Block {
     /// What it takes in memory.
     pub fn size(&self) -> usize {
         let ends = if let Ends::Each(ends) = &self.ends { ends.len() * 4 } else { 0 };
-        let diffs = self.diffs.as_ref().map_or(0, |diffs| diffs.len() * 8);
-        size_of::<Block>() + self.bytes.len() + ends + diffs
+        let diffs = self.rows() * self.diffs.width();
+        size_of::<Block>() + self.bytes.len() + ends + diffs + self.signposts.len() * 8
     }
 
     #[inline]
@@ -59,39 +112,68 @@ impl Block {
 
     #[inline]
     pub fn diff(&self, at: usize) -> Diff {
-        self.diffs.as_ref().map_or(1, |diffs| diffs[at])
+        match &self.diffs {
+            Diffs::Ones => 1,
+            Diffs::Small(diffs) => diffs[at].into(),
+            Diffs::Wide(diffs) => diffs[at],
+        }
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        word(&self.row(at)[self.shared as usize..])
     }
 
     /// The first row at or after `from` that is not less than `key`; the number of rows if there is none.
     /// Cheap where it is near.
     pub fn seek(&self, from: usize, key: &[u8]) -> usize {
-        let less = |at: usize| compare(self.row(at), key).is_lt();
         let rows = self.rows();
-        if from >= rows || !less(from) {
+        let (shared, stretch) = (self.shared as usize, self.stretch as usize);
+        if from >= rows {
             return from;
         }
-        let (mut low, mut step) = (from, 1);
-        while low + step < rows && less(low + step) {
+        let own = &self.bytes[..shared];
+        if !key.starts_with(own) {
+            return if own < key { rows } else { from };
+        }
+        let word = word(&key[shared..]);
+        let less = |at: usize, of: u64| of < word || of == word && self.row(at) < key;
+        if !less(from, self.word(from)) {
+            return from;
+        }
+        // The last signpost before the key, or the one before `from`.
+        let before = |signpost: usize| less(signpost * stretch, self.signposts[signpost]);
+        let (mut low, mut step) = (from / stretch, 1);
+        while low + step < self.signposts.len() && before(low + step) {
             low += step;
             step *= 2;
         }
-        let mut high = rows.min(low + step);
+        let mut high = self.signposts.len().min(low + step);
         while low + 1 < high {
             let middle = low + (high - low) / 2;
-            if less(middle) { low = middle } else { high = middle }
+            if before(middle) { low = middle } else { high = middle }
         }
-        high
+        // Counted, not searched: the loads do not wait for each other.
+        let (from, to) = (from.max(low * stretch), rows.min((low + 1) * stretch));
+        let mut at = from + (from..to).map(|at| usize::from(self.word(at) < word)).sum::<usize>();
+        while at < to && less(at, self.word(at)) {
+            at += 1;
+        }
+        at
     }
 
     pub fn write(&self) -> Vec<u8> {
         let mut to = Vec::with_capacity(self.size() + 24);
         let width = if let Ends::Every(width) = self.ends { width } else { 0 };
-        let diffs = self.diffs.as_ref().map_or(0, |diffs| diffs.len() as u32);
-        [self.rows, diffs, width].iter().for_each(|n| to.extend_from_slice(&n.to_le_bytes()));
+        [self.rows, self.diffs.width() as u32, width].iter().for_each(|n| to.extend_from_slice(&n.to_le_bytes()));
         if let Ends::Each(ends) = &self.ends {
             ends.iter().for_each(|end| to.extend_from_slice(&end.to_le_bytes()));
         }
-        self.diffs.iter().flatten().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes()));
+        match &self.diffs {
+            Diffs::Ones => {}
+            Diffs::Small(diffs) => diffs.iter().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes())),
+            Diffs::Wide(diffs) => diffs.iter().for_each(|diff| to.extend_from_slice(&diff.to_le_bytes())),
+        }
         to.extend_from_slice(&self.bytes);
         to.extend_from_slice(&xxh3_64(&to).to_le_bytes());
         to
@@ -110,7 +192,7 @@ impl Block {
             Ok(taken)
         };
         let mut number = || take(4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes were taken")));
-        let (rows, diffs, width) = (number()?, number()?, number()?);
+        let (rows, diff, width) = (number()?, number()?, number()?);
         let ends = match width {
             0 => {
                 let ends = take(rows as usize * 4)?.chunks_exact(4);
@@ -118,14 +200,15 @@ impl Block {
             }
             width => Ends::Every(width),
         };
-        let diffs = match diffs {
-            0 => None,
-            diffs => {
-                let diffs = take(diffs as usize * 8)?.chunks_exact(8);
-                Some(diffs.map(|b| Diff::from_le_bytes(b.try_into().expect("chunks of 8"))).collect())
+        let diffs = match diff {
+            0 => Diffs::Ones,
+            1 => Diffs::Small(take(rows as usize)?.iter().map(|b| *b as i8).collect()),
+            _ => {
+                let diffs = take(rows as usize * 8)?.chunks_exact(8);
+                Diffs::Wide(diffs.map(|b| Diff::from_le_bytes(b.try_into().expect("chunks of 8"))).collect())
             }
         };
-        Ok(Block { bytes: rest.into(), ends, diffs, rows })
+        Ok(Block::new(rest.into(), ends, diffs, rows))
     }
 }
 
@@ -158,6 +241,28 @@ impl Builder {
         self.diffs.push(diff);
     }
 
+    /// These rows of another block.
+    pub fn extend(&mut self, block: &Block, rows: Range<usize>) {
+        let start = |at: usize| match &block.ends {
+            Ends::Every(width) => at * *width as usize,
+            Ends::Each(ends) => at.checked_sub(1).map_or(0, |before| ends[before] as usize),
+        };
+        let (from, to) = (start(rows.start), start(rows.end));
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&block.bytes[from..to]);
+        match &block.ends {
+            Ends::Every(width) => self.ends.extend((1..=rows.len() as u32).map(|row| offset as u32 + row * width)),
+            Ends::Each(ends) => {
+                self.ends.extend(ends[rows.clone()].iter().map(|end| end - from as u32 + offset as u32))
+            }
+        }
+        match &block.diffs {
+            Diffs::Ones => self.diffs.resize(self.diffs.len() + rows.len(), 1),
+            Diffs::Small(diffs) => self.diffs.extend(diffs[rows].iter().map(|diff| Diff::from(*diff))),
+            Diffs::Wide(diffs) => self.diffs.extend_from_slice(&diffs[rows]),
+        }
+    }
+
     /// A block of the rows that begin within the first `bytes` bytes; the others stay. There is one at least.
     pub fn cut(&mut self, bytes: usize) -> Block {
         let count = 1 + self.ends[..self.ends.len() - 1].partition_point(|end| (*end as usize) < bytes);
@@ -166,9 +271,8 @@ impl Builder {
         let ends = &self.ends[..count];
         let every = width > 0 && ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row);
         let ends = if every { Ends::Every(width) } else { Ends::Each(ends.into()) };
-        let diffs = &self.diffs[..count];
-        let diffs = (!diffs.iter().all(|diff| *diff == 1)).then(|| diffs.into());
-        let block = Block { bytes: self.bytes[..size as usize].into(), ends, diffs, rows: count as u32 };
+        let diffs = Diffs::of(&self.diffs[..count]);
+        let block = Block::new(self.bytes[..size as usize].into(), ends, diffs, count as u32);
         self.bytes.drain(..size as usize);
         self.ends.drain(..count);
         self.ends.iter_mut().for_each(|end| *end -= size);
@@ -194,6 +298,8 @@ mod tests {
             block(&[(b"a", 1), (b"bb", -3)]),
             block(&[(b"", 2)]),
             block(&[(b"", 1), (b"a", 1)]),
+            block(&[(b"a", 128), (b"b", -1)]),
+            block(&[(b"a", 127), (b"b", -128)]),
         ] {
             let mut written = block.write();
             assert_eq!(Block::read(&written).expect("as it was written"), block);
@@ -222,5 +328,40 @@ mod tests {
                 assert_eq!(block.seek(from, &[key]), expected, "from {from}, key {key}");
             }
         }
+    }
+
+    #[test]
+    fn seeking_looks_past_words_that_are_the_same() {
+        // Shared bytes, a word of few values, then what tells rows apart; some rows end within the word.
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for (number, word) in (0..300u16).map(|number| (number, (number / 70) as u8)) {
+            rows.push([&[5, 5, 5, 0, 0, 0, 0, 0, 0, 0, word][..], &number.to_be_bytes(), &[7; 9]].concat());
+        }
+        let keys: Vec<Vec<u8>> = (0..=15).flat_map(|cut| rows.iter().map(move |row| row[..cut].to_vec())).collect();
+        for shorter in [false, true] {
+            if shorter {
+                let first = rows[0].clone();
+                rows.extend((1..=12).map(|cut| first[..cut].to_vec()));
+                rows.sort();
+            }
+            let block = block(&rows.iter().map(|row| (row.as_slice(), 1)).collect::<Vec<_>>());
+            for (from, key) in keys.iter().enumerate().map(|(number, key)| (number * 7 % (rows.len() + 1), key)) {
+                for key in [key.clone(), [key.as_slice(), &[0]].concat(), [key.as_slice(), &[255]].concat()] {
+                    let expected = (from..rows.len()).find(|at| rows[*at] >= key).unwrap_or(rows.len());
+                    assert_eq!(block.seek(from, &key), expected, "from {from}, key {key:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_another_block_come_over_whole() {
+        let every = block(&[(b"aa", 1), (b"bb", 1), (b"cc", 1)]);
+        let each = block(&[(b"d", 1), (b"eee", -2), (b"ff", 1)]);
+        let mut builder = Builder::default();
+        builder.extend(&every, 1..3);
+        builder.extend(&each, 0..0);
+        builder.extend(&each, 1..3);
+        assert_eq!(builder.cut(usize::MAX), block(&[(b"bb", 1), (b"cc", 1), (b"eee", -2), (b"ff", 1)]));
     }
 }

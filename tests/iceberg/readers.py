@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import sysconfig
+import uuid
 
 import duckdb
 import pyarrow as pa
@@ -34,6 +35,14 @@ def uuid_hex(value):
     return value.hex() if isinstance(value, bytes) else str(value).replace("-", "")
 
 
+def nested(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, uuid.UUID):
+        value = str(value)
+    return [nested(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
 def numbers(column, width):
     return column.cast(pa.int64() if width == 64 else pa.int32()).to_pylist()
 
@@ -57,6 +66,7 @@ def cells(kind, column):
             "text": lambda v: v.encode().hex(),
             "bytes": lambda v: v.hex(),
             "uuid": uuid_hex,
+            "nested": lambda v: json.dumps(nested(v), separators=(",", ":"), ensure_ascii=False),
         }[kind]
     return ["-" if v is None else show(v) for v in values]
 

@@ -5,7 +5,9 @@ pub use driftless::commit::Target;
 use driftless::commit::iceberg::{Iceberg, Settings, read_published};
 use driftless::commit::{Publication, Sink, Staged};
 use driftless::error::Result;
-use driftless::row::{Codec, Cut, Datum, Delta, Fingerprint, Moment, Position, Row, RowWriter};
+use driftless::row::{
+    Codec, Cut, Datum, Delta, Fingerprint, Moment, Position, Row, RowWriter, list_of, map_of, struct_of,
+};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -121,11 +123,11 @@ impl Sandbox {
     pub fn check_readers(&self, readers: &Readers) {
         for (t, target) in self.targets.iter().enumerate() {
             let codec = Codec::new(target.schema.clone());
-            let repeat = |(row, n): (&Row, &i64)| std::iter::repeat_n(canonical(&codec, row), *n as usize);
-            let mut wanted: Vec<String> = self.shown[t].iter().flat_map(repeat).collect();
-            wanted.sort();
             let kinds: Vec<&str> = target.schema.fields().iter().map(|f| kind(f.data_type())).collect();
             for reader in ["duckdb", "pyiceberg"] {
+                let repeat = |(row, n): (&Row, &i64)| std::iter::repeat_n(canonical(&codec, row, reader), *n as usize);
+                let mut wanted: Vec<String> = self.shown[t].iter().flat_map(repeat).collect();
+                wanted.sort();
                 let request = json!({
                     "do": reader, "location": self.location(t), "catalog": self.catalog(), "kinds": kinds,
                     "namespace": target.namespace, "table": target.table,
@@ -203,10 +205,33 @@ impl Dice {
             Datum::Timestamp(us),
             Datum::Timestamp(us),
             Datum::Uuid((u128::from(self.next()) << 64).to_be_bytes()),
+            Datum::List((0..self.below(3)).map(|_| self.pair()).collect()),
+            Datum::Struct(vec![self.small(), Datum::List((0..self.below(3)).map(|_| self.small()).collect())]),
+            self.map(),
         ];
         let all_null = self.below(20) == 0;
         let datums = datums.map(|d| if all_null || self.below(8) == 0 { Datum::Null } else { d });
         row(&datums)
+    }
+
+    fn small(&mut self) -> Datum {
+        [Datum::Null, Datum::Int64(-1), Datum::Int64(7)][self.below(3) as usize].clone()
+    }
+
+    /// A text and a number.
+    fn pair(&mut self) -> Datum {
+        let text = ["", "a\"b", "ü"][self.below(3) as usize];
+        match self.below(4) {
+            0 => Datum::Null,
+            1 => Datum::Struct(vec![Datum::Null, self.small()]),
+            _ => Datum::Struct(vec![Datum::Text(text.into()), self.small()]),
+        }
+    }
+
+    /// Some texts, each once, with a number.
+    fn map(&mut self) -> Datum {
+        let keys = ["", "a\"b", "ü"].into_iter().take(self.below(4) as usize);
+        Datum::List(keys.map(|key| Datum::Struct(vec![Datum::Text(key.into()), self.small()])).collect())
     }
 }
 
@@ -248,6 +273,9 @@ pub fn every_type(name: &str) -> Target {
             ("timestamp", DataType::Timestamp(us, None)),
             ("timestamptz", DataType::Timestamp(us, Some("UTC".into()))),
             ("uuid", DataType::FixedSizeBinary(16)),
+            ("list", list_of(struct_of([("text", DataType::Utf8), ("long", DataType::Int64)]))),
+            ("struct", struct_of([("long", DataType::Int64), ("longs", list_of(DataType::Int64))])),
+            ("map", map_of(DataType::Utf8, DataType::Int64)),
         ],
     )
 }
@@ -266,14 +294,18 @@ fn kind(t: &DataType) -> &'static str {
         DataType::Time64(_) => "time",
         DataType::Timestamp(_, None) => "timestamp",
         DataType::Timestamp(_, Some(_)) => "timestamptz",
+        DataType::List(_) | DataType::Struct(_) | DataType::Map(_, _) => "nested",
         _ => "uuid",
     }
 }
 
 /// A row as `readers.py` writes it.
-fn canonical(codec: &Codec, row: &Row) -> String {
+fn canonical(codec: &Codec, row: &Row, reader: &str) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let cell = |datum: &Datum| match datum {
+    let structs = |field: &Field| matches!(field.data_type(), DataType::List(item) if item.data_type().is_nested());
+    let cell = |(datum, field): (&Datum, &Arc<Field>)| match datum {
+        // pyiceberg 0.12 reads a NULL list of structs as an empty one (apache/iceberg-python#3833).
+        Datum::Null if reader == "pyiceberg" && structs(field) => "[]".into(),
         Datum::Null => "-".into(),
         Datum::Float32(v) if v.is_nan() => "nan".into(),
         Datum::Float64(v) if v.is_nan() => "nan".into(),
@@ -281,9 +313,21 @@ fn canonical(codec: &Codec, row: &Row) -> String {
         Datum::Float64(v) => hex(&v.to_be_bytes()),
         Datum::Text(v) => hex(v.as_bytes()),
         Datum::Date(v) => v.to_string(),
+        Datum::List(_) | Datum::Struct(_) => nested(datum).to_string(),
         other => other.to_string(),
     };
-    codec.datums(row).iter().map(cell).collect::<Vec<_>>().join("|")
+    codec.datums(row).iter().zip(codec.schema().fields()).map(cell).collect::<Vec<_>>().join("|")
+}
+
+/// A struct as the list of its fields.
+fn nested(datum: &Datum) -> Value {
+    match datum {
+        Datum::Null => Value::Null,
+        Datum::Int64(v) => json!(v),
+        Datum::Text(v) => json!(v),
+        Datum::List(items) | Datum::Struct(items) => items.iter().map(nested).collect(),
+        other => panic!("{other:?} is in no nested column here"),
+    }
 }
 
 /// A Python process that reads tables with DuckDB and pyiceberg.

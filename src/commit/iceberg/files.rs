@@ -8,7 +8,9 @@ use super::schema::Shape;
 use super::store::{Store, unreadable};
 use crate::error::{Error, Result};
 use crate::row::{Codec, Datum, Row, RowWriter};
-use ::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, make_array};
+use ::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StructArray, make_array,
+};
 use ::arrow::datatypes::{Field, Int64Type, Schema as ArrowSchema};
 use bytes::Bytes;
 use iceberg::metadata_columns::{delete_file_path_field, delete_file_pos_field};
@@ -46,48 +48,51 @@ pub fn file_rows(rows: &[Row]) -> usize {
 /// Writes rows, in this order, as one data file.
 pub fn write_rows(store: &Store, location: &str, shape: &Shape, rows: &[Row]) -> Result<DataFile> {
     let arrow = shape.arrow();
-    let batches = rows.chunks(BATCH_ROWS).map(|chunk| {
-        let columns = shape.codec.decode(chunk).columns().to_vec();
-        RecordBatch::try_new(arrow.clone(), columns).expect("field ids change no type")
-    });
+    // Field ids are part of a nested type: the columns are made with them.
+    let codec = Codec::new(arrow.clone());
+    let batches = rows.chunks(BATCH_ROWS).map(|chunk| codec.decode(chunk));
     let (content, parquet) = encode(arrow.clone(), shape.parquet()?, batches)?;
     let mut file = describe(DataContentType::Data, location, &content, &parquet);
     let mut sizes: HashMap<i32, u64> = HashMap::new();
-    for group in parquet.row_groups() {
-        for ((id, _), chunk) in shape.columns.iter().zip(group.columns()) {
-            *sizes.entry(*id).or_default() += chunk.compressed_size() as u64;
-        }
+    for chunk in parquet.row_groups().iter().flat_map(|group| group.columns()) {
+        *sizes.entry(chunk.column_descr().self_type().get_basic_info().id()).or_default() +=
+            chunk.compressed_size() as u64;
     }
-    let mut tallies = vec![Tally::default(); shape.columns.len()];
+    // What lies within lists, structs and maps is neither counted nor bounded: readers ask that of plain columns.
+    let plain = shape.columns.iter().enumerate();
+    let plain: Vec<(usize, i32, &PrimitiveType)> =
+        plain.filter_map(|(i, column)| Some((i, column.id, column.field_type.as_primitive_type()?))).collect();
+    let mut tallies = vec![Tally::default(); plain.len()];
     let nan32 = one(Datum::Float32(f32::NAN));
     let nan64 = one(Datum::Float64(f64::NAN));
     for row in rows {
-        for ((tally, (_, kind)), span) in tallies.iter_mut().zip(&shape.columns).zip(shape.codec.spans(row.bytes())) {
+        let spans = shape.codec.spans(row.bytes());
+        for (tally, (i, _, kind)) in tallies.iter_mut().zip(&plain) {
             let nan = match kind {
                 PrimitiveType::Float => Some(&nan32),
                 PrimitiveType::Double => Some(&nan64),
                 _ => None,
             };
-            tally.see(&row.bytes()[span], nan.map(Row::bytes));
+            tally.see(&row.bytes()[spans[*i].clone()], nan.map(Row::bytes));
         }
     }
-    let columns = || shape.columns.iter().enumerate().zip(&tallies);
-    let count = |n: fn(&Tally, usize) -> u64| columns().map(|((_, (id, _)), t)| (*id, n(t, rows.len()))).collect();
-    let floats = columns().filter(|((_, (_, kind)), _)| matches!(kind, PrimitiveType::Float | PrimitiveType::Double));
+    let columns = || plain.iter().zip(&tallies);
+    let count = |n: fn(&Tally, usize) -> u64| columns().map(|((_, id, _), t)| (*id, n(t, rows.len()))).collect();
+    let floats = columns().filter(|((_, _, kind), _)| matches!(kind, PrimitiveType::Float | PrimitiveType::Double));
     let bound = |upper: bool| {
-        let each = columns().filter_map(|((i, (id, kind)), tally)| {
+        let each = columns().filter_map(|((i, id, kind), tally)| {
             let bytes = if upper { tally.greatest } else { tally.least }?;
-            let codec = Codec::new(Arc::new(shape.codec.schema().project(&[i]).expect("a column of this schema")));
+            let codec = Codec::new(Arc::new(shape.codec.schema().project(&[*i]).expect("a column of this schema")));
             let datum = codec.datums(&Row::from(bytes)).pop()?;
             let value = bound_bytes(datum, upper)?;
-            Some((*id, iceberg::spec::Datum::try_from_bytes(&value, kind.clone()).ok()?))
+            Some((*id, iceberg::spec::Datum::try_from_bytes(&value, (*kind).clone()).ok()?))
         });
         each.collect::<HashMap<_, _>>()
     };
     file.column_sizes(sizes)
         .value_counts(count(|_, rows| rows as u64))
         .null_value_counts(count(|tally, _| tally.nulls))
-        .nan_value_counts(floats.map(|((_, (id, _)), tally)| (*id, tally.nans)).collect())
+        .nan_value_counts(floats.map(|((_, id, _), tally)| (*id, tally.nans)).collect())
         .lower_bounds(bound(false))
         .upper_bounds(bound(true));
     store.write(location, content)?;
@@ -97,7 +102,7 @@ pub fn write_rows(store: &Store, location: &str, shape: &Shape, rows: &[Row]) ->
 /// Hands out each row of a data file with its position.
 pub fn read_rows(store: &Store, location: &str, shape: &Shape, mut each: impl FnMut(u32, Row)) -> Result<u64> {
     let damage = |e: Box<dyn std::error::Error + Send + Sync>| unreadable(location, e);
-    let ids: Vec<i32> = shape.columns.iter().map(|(id, _)| *id).collect();
+    let ids: Vec<i32> = shape.columns.iter().map(|column| column.id).collect();
     let (reader, places) = decode(store, location, &ids)?;
     let mut position = 0u32;
     for batch in reader {
@@ -221,16 +226,33 @@ fn describe(kind: DataContentType, location: &str, content: &Bytes, parquet: &Pa
     file
 }
 
-/// The same values under the label of `field`: a zone of another spelling changes no value.
+/// The same values under the labels of `field`: a zone of another spelling, other names within a nested type.
 fn relabel(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ::arrow::error::ArrowError> {
-    use ::arrow::datatypes::DataType::Timestamp;
-    match (array.data_type(), field.data_type()) {
+    use ::arrow::datatypes::DataType::{List, Map, Struct, Timestamp};
+    Ok(match (array.data_type(), field.data_type()) {
         (Timestamp(a, Some(_)), Timestamp(b, Some(_))) if a == b => {
-            let data = array.to_data().into_builder().data_type(field.data_type().clone());
-            Ok(make_array(data.build()?))
+            make_array(array.to_data().into_builder().data_type(field.data_type().clone()).build()?)
         }
-        _ => Ok(array.clone()),
-    }
+        (List(_), List(item)) => {
+            let list = array.as_list::<i32>();
+            let items = relabel(list.values(), item)?;
+            Arc::new(ListArray::try_new(item.clone(), list.offsets().clone(), items, list.nulls().cloned())?)
+        }
+        (Struct(_), Struct(fields)) => {
+            let array = array.as_struct();
+            let columns = array.columns().iter().zip(fields).map(|(column, field)| relabel(column, field));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned())?)
+        }
+        (Map(_, _), Map(entries, sorted)) => {
+            let map = array.as_map();
+            let pairs: ArrayRef = Arc::new(map.entries().clone());
+            let pairs = relabel(&pairs, entries)?.as_struct().clone();
+            let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
+            Arc::new(MapArray::try_new(entries.clone(), offsets, pairs, nulls, *sorted)?)
+        }
+        _ => array.clone(),
+    })
 }
 
 /// What is known of one column of a file.
