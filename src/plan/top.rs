@@ -21,9 +21,14 @@ impl Lowering<'_> {
             return Err(refusal.at_words(self.sql, &["limit"]));
         };
         let end = fetch.map_or(u64::MAX, |fetch| skip as u64 + fetch as u64);
-        let LogicalPlan::Sort(sort) = limit.input.as_ref() else { return self.lower(&limit.input) };
-        let end = sort.fetch.map_or(end, |fetch| end.min(fetch as u64));
-        self.sorted(sort, skip as u64..end)
+        match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => {
+                let end = sort.fetch.map_or(end, |fetch| end.min(fetch as u64));
+                self.sorted(sort, skip as u64..end)
+            }
+            // Rows without columns are in no order.
+            input => self.top(input, &[], &[], skip as u64..end, None),
+        }
     }
 
     /// The rows in these places of a Sort.
