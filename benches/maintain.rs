@@ -13,21 +13,25 @@ mod measure;
 
 use driftless::flow::Flow;
 use driftless::plan::{Planner, Relation};
-use driftless::row::{Codec, Datum, Moment, Rows, TableName, append};
-use driftless::state::Bodies;
+use driftless::row::{Codec, Cut, Datum, Moment, Rows, TableName, append};
+use driftless::state::{Arrangements, Bodies, Checkpoint, FORMAT, Store};
 use measure::{OPTIONS, Peer, Plan};
 use serde_json::Value;
 use std::cell::Cell;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 use workload::{Change, Checksum, Query, Type};
 
 use arrow::datatypes::{DataType, Field, Schema};
 
-const USAGE: &str = "usage: maintain <query>... [--workers N] [options]
-       maintain <query>... --beside PEERS [--peer dbsp,differential,duckdb] [--turns N] [--workers N] [options]
+const USAGE: &str = "usage: maintain <query>... [own options] [options]
+       maintain <query>... --beside PEERS [--peer dbsp,differential,duckdb] [--turns N] [own options] [options]
 queries: q1 q2 q3 top1 nexmark3 nexmark4 nexmark5 nexmark7 nexmark8
-  --workers  threads of the dataflow (1)
+  --workers     threads of the dataflow (1)
+  --checkpoint  keep the state in RocksDB, with a checkpoint every so many milliseconds
+  --memory      MiB that the process may take; needs --checkpoint
   --beside   the peers' binary: run them and Driftless in turns, and print ratios
   --peer     which of them (dbsp); duckdb needs $PYTHON, one that has it (python3)
   --turns    how often each runs; the best of each figure counts (2)";
@@ -49,9 +53,13 @@ fn run(mut arguments: Vec<String>) -> Result<(), String> {
         (at + 1 < arguments.len()).then(|| arguments.drain(at..at + 2).nth(1))?
     };
     let (workers, beside, peers, turns) = (own("--workers"), own("--beside"), own("--peer"), own("--turns"));
+    let (checkpoint, memory) = (own("--checkpoint"), own("--memory"));
     let number = |given: Option<String>, default: usize| given.map_or(Ok(default), |n| n.parse().map_err(|_| n));
     let workers = number(workers, 1).map_err(|n| format!("`--workers {n}` is no number"))?;
     let turns = number(turns, 2).map_err(|n| format!("`--turns {n}` is no number"))?;
+    let checkpoint_ms = number(checkpoint, 0).map_err(|n| format!("`--checkpoint {n}` is no number"))?;
+    let memory_mib = number(memory, 1 << 20).map_err(|n| format!("`--memory {n}` is no number"))?;
+    let keeping = Keeping { workers, checkpoint_ms, memory_mib };
     let named = arguments.iter().take_while(|argument| !argument.starts_with("--")).count();
     let options = arguments.split_off(named);
     let query = |name: &String| Query::named(name).ok_or_else(|| format!("no query `{name}`"));
@@ -64,9 +72,9 @@ fn run(mut arguments: Vec<String>) -> Result<(), String> {
         match &beside {
             Some(binary) => {
                 let peers = peers.as_deref().unwrap_or("dbsp").split(',');
-                compare(query, &Beside { binary, peers: peers.collect(), turns, workers, options: &options })?;
+                compare(query, &Beside { binary, peers: peers.collect(), turns, keeping, options: &options })?;
             }
-            None => match Driftless::start(query, workers) {
+            None => match Driftless::start(query, keeping) {
                 Ok(mut driftless) => measure::run(&mut driftless, &plan),
                 Err(reason) => eprintln!("{:<13} {:<9} refused: {reason}", "driftless", query.name()),
             },
@@ -75,8 +83,17 @@ fn run(mut arguments: Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
+#[derive(Clone, Copy)]
+struct Keeping {
+    workers: usize,
+    /// 0 for none: all in memory.
+    checkpoint_ms: usize,
+    memory_mib: usize,
+}
+
 struct Driftless {
     flow: Flow,
+    keeper: Option<Keeper>,
     inputs: Vec<Input>,
     answer_codec: Codec,
     moment: Cell<u64>,
@@ -91,7 +108,7 @@ struct Input {
 
 impl Driftless {
     /// The reason, where the query is refused.
-    fn start(query: Query, workers: usize) -> Result<Driftless, String> {
+    fn start(query: Query, keeping: Keeping) -> Result<Driftless, String> {
         let mut planner = Planner::new("db", "public");
         let relation = |name: &str| Relation { database: "db".into(), schema: "public".into(), name: name.into() };
         for table in query.tables() {
@@ -108,8 +125,10 @@ impl Driftless {
         });
         let inputs = inputs.collect();
         let answer_codec = Codec::new(models[0].schema().clone());
-        let flow = Flow::start(&models, &tables, workers, &Bodies::resident_only(), None).map_err(|e| e.to_string())?;
-        Ok(Driftless { flow, inputs, answer_codec, moment: Cell::new(0), answer: Checksum::default() })
+        let keeper = (keeping.checkpoint_ms > 0).then(|| Keeper::start(keeping));
+        let bodies = keeper.as_ref().map_or_else(Bodies::resident_only, |keeper| keeper.bodies.clone());
+        let flow = Flow::start(&models, &tables, keeping.workers, &bodies, None).map_err(|e| e.to_string())?;
+        Ok(Driftless { flow, keeper, inputs, answer_codec, moment: Cell::new(0), answer: Checksum::default() })
     }
 }
 
@@ -150,6 +169,9 @@ impl Peer for Driftless {
             self.flow.feed(moment, table, rows);
         }
         let output = self.flow.close(moment).expect("the workers live");
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(&self.flow, moment);
+        }
         assert!(output.faults[0].is_empty(), "every row of the workload can be computed");
         let mut ends = Vec::new();
         for (row, diff) in output.models[0].iter() {
@@ -169,11 +191,52 @@ impl Peer for Driftless {
     }
 }
 
+/// Writes checkpoints as the daemon does: by a thread of its own, one at a time.
+struct Keeper {
+    bodies: Arc<Bodies>,
+    keeping: Keeping,
+    last: Instant,
+    writer: SyncSender<(Moment, Arrangements)>,
+    _dir: tempfile::TempDir,
+}
+
+impl Keeper {
+    fn start(keeping: Keeping) -> Keeper {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Arc::new(Store::open(dir.path()).expect("it opens"));
+        let bodies = Bodies::new(Some(store.clone()), keeping.memory_mib << 20, 1);
+        // One waits while one is written: who finds no room goes on without.
+        let (writer, work) = sync_channel::<(Moment, Arrangements)>(0);
+        let written = bodies.clone();
+        std::thread::spawn(move || {
+            for (moment, arrangements) in work {
+                let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
+                let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
+                store.write(&checkpoint, &arrangements, &written).expect("it is written");
+            }
+        });
+        Keeper { bodies, keeping, last: Instant::now(), writer, _dir: dir }
+    }
+
+    fn keep(&mut self, flow: &Flow, moment: Moment) {
+        if self.last.elapsed() < Duration::from_millis(self.keeping.checkpoint_ms as u64) {
+            return;
+        }
+        self.last = Instant::now();
+        let mut arrangements = Arrangements::new(&self.bodies);
+        flow.pin(&mut arrangements).expect("the workers live");
+        let _ = self.writer.try_send((moment, arrangements));
+        let (memory, resident) = (self.keeping.memory_mib << 20, self.bodies.resident());
+        let others = driftless::world::memory_bytes().saturating_sub(resident);
+        self.bodies.allow(memory.saturating_sub(others).max(memory / 8));
+    }
+}
+
 struct Beside<'a> {
     binary: &'a str,
     peers: Vec<&'a str>,
     turns: usize,
-    workers: usize,
+    keeping: Keeping,
     options: &'a [String],
 }
 
@@ -184,7 +247,11 @@ fn compare(query: Query, beside: &Beside) -> Result<(), String> {
     let mut theirs = vec![Figures::default(); beside.peers.len()];
     for turn in 0..beside.turns {
         let mut command = Command::new(&myself);
-        ours.take(command.arg(query.name()).args(["--workers", &beside.workers.to_string()]).args(beside.options))?;
+        let Keeping { workers, checkpoint_ms, memory_mib } = beside.keeping;
+        let own = [("--workers", workers), ("--checkpoint", checkpoint_ms), ("--memory", memory_mib)];
+        command.arg(query.name());
+        command.args(own.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]));
+        ours.take(command.args(beside.options))?;
         if ours.0.is_empty() {
             return Ok(());
         }

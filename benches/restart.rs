@@ -4,7 +4,10 @@
 //! again. The clock runs from the start of the process until the table that everybody reads shows the change.
 //! Printed as a table and as JSON.
 //!
-//! `cargo test --release --bench restart -- [--rows 1000000,10000000,50000000] [--memory 2GiB] [--kills 3]`
+//! `cargo test --release --bench restart -- [--rows 1000000,10000000,50000000] [--memory 2GiB] [--kills 3] [--verify]`
+//!
+//! `--verify` proves in between that what is published equals a recompute, which takes memory of its own; the peak
+//! is taken before.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -42,16 +45,17 @@ fn main() {
     let sizes = setting("--rows", "1000000,10000000");
     let memory = setting("--memory", "2GiB");
     let kills: usize = setting("--kills", "3").parse().expect("a number");
+    let verify = std::env::args().any(|arg| arg == "--verify");
     println!(
         "{:>12} {:>10} {:>12} {:>12} {:>12} {:>10}",
         "rows", "copy s", "fresh s", "after s", "peak MiB", "state MiB"
     );
     for rows in sizes.split(',').map(|rows| rows.parse::<u64>().expect("numbers")) {
-        measure(rows, &memory, kills);
+        measure(rows, &memory, kills, verify);
     }
 }
 
-fn measure(rows: u64, memory: &str, kills: usize) {
+fn measure(rows: u64, memory: &str, kills: usize, verify: bool) {
     let postgres = Postgres::with(&[("max_wal_size", "8GB")]);
     let mut session = postgres.create_database(
         "app",
@@ -85,6 +89,10 @@ fn measure(rows: u64, memory: &str, kills: usize) {
         taken.push(begun.elapsed());
         assert!(daemon.stderr().contains("goes on from its checkpoint"), "{}", daemon.stderr());
         peak = peak.max(peak_bytes(daemon.pid()));
+    }
+    if verify {
+        let verdict = project.driftless().arg("verify").finish();
+        assert_eq!(verdict.code, Some(0), "{}{}", verdict.stdout, verdict.stderr);
     }
     // One change more, to a state that is on disk but for what the first has touched.
     session.execute("update customers set region = 'elsewhere' where id = 5");

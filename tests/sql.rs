@@ -80,12 +80,17 @@ fn changes(dice: &mut Dice, rows: &mut BTreeMap<u64, Row>) -> Vec<Delta> {
 #[test]
 fn every_query_equals_its_recompute_at_every_moment() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let mut lively = vec![false; queries().len()];
     for (round, workers) in [1, 2, 3].into_iter().enumerate() {
-        run(seed + round as u64, workers);
+        run(seed + round as u64, workers, &mut lively);
     }
+    let silent = |name: &str| name.ends_with("nothing");
+    let idle = queries().into_iter().zip(lively).filter(|((name, _), lively)| !lively && !silent(name));
+    let idle = idle.map(|((name, _), _)| name);
+    assert_eq!(idle.collect::<Vec<_>>(), Vec::<String>::new(), "queries that never give a row show nothing");
 }
 
-fn run(seed: u64, workers: usize) {
+fn run(seed: u64, workers: usize, lively: &mut [bool]) {
     let tables = [table("t"), table("u")];
     let mut planner = Planner::new("db", "public");
     for table in &tables {
@@ -104,7 +109,6 @@ fn run(seed: u64, workers: usize) {
     let mut life = Life::start(&place, &models, &pruned, workers, dice.budget());
     let mut rows = [BTreeMap::new(), BTreeMap::new()];
     let mut kept = vec![Counted::new(); models.len()];
-    let mut lively = vec![false; models.len()];
     for moment in 1..=MOMENTS {
         for (number, rows) in rows.iter_mut().enumerate() {
             // In two slices, which must not matter.
@@ -152,9 +156,6 @@ fn run(seed: u64, workers: usize) {
         let wrong = wrong.join("\n\n");
         assert!(wrong.is_empty(), "at Moment {moment}, {workers} workers, SEED={seed}:\n{wrong}");
     }
-    let idle = queries.iter().zip(&lively).filter(|((name, _), lively)| !**lively && !name.ends_with("nothing"));
-    let idle = idle.map(|((name, _), _)| name);
-    assert_eq!(idle.collect::<Vec<_>>(), Vec::<&String>::new(), "queries that never give a row show nothing");
 }
 
 #[test]
@@ -201,10 +202,6 @@ fn what_no_table_can_hold_is_refused_by_name() {
         (
             "select id, named_struct('w', cast(d as numeric(60, 20))) as wide from t",
             "column `wide` has type Struct(\"w\": Decimal256(60, 20)), and no table holds more than 38 digits",
-        ),
-        (
-            "select cast(sum(cast(d as numeric(60, 20))) as numeric(38, 2)) as s from t",
-            "aggregate `sum` is not maintained yet",
         ),
     ] {
         let refusal = planner.compile(relation("m"), sql).expect_err(sql);

@@ -198,7 +198,9 @@ impl Engine {
                     rows.push(row, 1);
                     if rows.len() == PIECE_ROWS { feed(std::mem::take(&mut rows)) } else { Ok(()) }
                 })?;
-                feed(rows)?;
+                if !rows.is_empty() {
+                    feed(rows)?;
+                }
             }
         }
         if let Shown::Rows(shown) = shown {

@@ -177,7 +177,8 @@ impl<'scope> Build<'scope> {
             }
             Op::Top { input, key, order, places, numbered } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
-                let rows = top(rows, sorted.clone(), places.clone(), *numbered);
+                let fronts = self.spine(sorted.codec(), key.len());
+                let rows = top(rows, sorted, places.clone(), *numbered, fronts);
                 // As the input has them, and the number behind them.
                 let all: Vec<usize> =
                     places_of(&columns).into_iter().chain(numbered.then_some(columns.len())).collect();

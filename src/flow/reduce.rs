@@ -16,11 +16,11 @@ use crate::plan::Aggregate;
 use crate::row::{Codec, Diff, Rows};
 use crate::state::{Batch, Cursor, Spine};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::operators::generic::Operator;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// `codec` is that of the input, whose first `key` columns are the group; `begun` where the spine goes on from
 /// what was kept.
@@ -78,28 +78,62 @@ pub(super) fn reduce<'scope>(
 
 /// What a Moment's rows add up to, by group. An accumulator is a count of rows, then the slots of each aggregate.
 struct Groups {
-    numbers: HashMap<Box<[u8]>, usize, BuildHasherDefault<KeyHasher>>,
+    /// Each group's key once, numbered as they came.
+    keys: Rows,
     sums: Vec<i128>,
     width: usize,
+    /// A hash table of the keys: at a key's hash, or the next free place, the upper half of the hash and the number
+    /// of the key, plus one. 0 is free; at least half are.
+    places: Vec<u64>,
 }
 
 impl Groups {
     fn new(aggregates: &[Aggregate]) -> Groups {
         let width = 1 + aggregates.iter().map(slots).sum::<usize>();
-        Groups { numbers: HashMap::default(), sums: Vec::new(), width }
+        Groups { keys: Rows::default(), sums: Vec::new(), width, places: Vec::new() }
     }
 
     fn touch(&mut self, group: &[u8]) -> &mut [i128] {
-        let number = match self.numbers.get(group) {
-            Some(number) => *number,
-            None => {
-                let number = self.numbers.len();
-                self.numbers.insert(group.into(), number);
+        if self.keys.len() * 2 >= self.places.len() {
+            self.grow();
+        }
+        let number = match self.find(group) {
+            Ok(number) => number,
+            Err(free) => {
+                let number = self.keys.len();
+                self.places[free] = entry(xxh3_64(group), number);
+                self.keys.push(group, 0);
                 self.sums.resize(self.sums.len() + self.width, 0);
                 number
             }
         };
         &mut self.sums[number * self.width..(number + 1) * self.width]
+    }
+
+    /// The number of a key, or the place for it.
+    fn find(&self, group: &[u8]) -> Result<usize, usize> {
+        let hash = xxh3_64(group);
+        let last = self.places.len() - 1;
+        let mut place = hash as usize & last;
+        loop {
+            let found = self.places[place];
+            if found == 0 {
+                return Err(place);
+            }
+            let number = (found as u32 - 1) as usize;
+            if found == entry(hash, number) && self.keys.row(number) == group {
+                return Ok(number);
+            }
+            place = (place + 1) & last;
+        }
+    }
+
+    fn grow(&mut self) {
+        self.places = vec![0; (self.places.len() * 2).max(16)];
+        for (number, (key, _)) in self.keys.iter().enumerate() {
+            let Err(free) = self.find(key) else { unreachable!("each key is there once") };
+            self.places[free] = entry(xxh3_64(key), number);
+        }
     }
 
     fn add(&mut self, rows: &Rows, codec: &Codec, key: usize, aggregates: &[Aggregate]) {
@@ -127,12 +161,11 @@ impl Groups {
         out: &mut Outlet<impl FnMut(&mut Rows)>,
         fault: impl Fn(&[u8], &str, Diff),
     ) -> Rows {
-        let mut groups: Vec<(Box<[u8]>, usize)> = self.numbers.into_iter().collect();
-        groups.sort_unstable();
         let mut lookup: Vec<Cursor> = state.iter().rev().map(|batch| batch.cursor()).collect();
         let mut change = Rows::default();
         let (mut old, mut new) = (Vec::new(), Vec::new());
-        for (group, number) in &groups {
+        for number in self.keys.sorted() {
+            let group = self.keys.row(number);
             let delta = &self.sums[number * self.width..(number + 1) * self.width];
             let found = find(&mut lookup, group, |sums| read(sums, &mut old));
             if found.is_none() {
@@ -167,8 +200,9 @@ impl Groups {
     }
 }
 
-/// The sums of a group as the youngest batch that knows of it has them.
-fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+/// What a group has in an arrangement of one row for each group, behind its key: as the youngest batch that knows of it
+/// has it.
+pub(super) fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
     for batch in batches {
         batch.seek(group);
         let mut known = false;
@@ -186,15 +220,6 @@ fn find<R>(batches: &mut [Cursor], group: &[u8], read: impl FnOnce(&[u8]) -> R) 
     None
 }
 
-/// Keys are short: one call over all of their bytes.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
+fn entry(hash: u64, number: usize) -> u64 {
+    hash >> 32 << 32 | (number as u64 + 1)
 }

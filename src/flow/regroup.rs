@@ -27,7 +27,7 @@ pub(super) fn regroup<'scope>(
     places: Vec<usize>,
     faults: Faults,
 ) -> RowStream<'scope> {
-    let (key, program) = (rows.key, program.clone());
+    let work = Work { program: program.clone(), codec: sorted.codec().clone(), key: rows.key, places, faults };
     rows.steps.unary::<WholeRows, _, _, _>(Pipeline, "Regroup", move |_, _| {
         move |input, output| {
             input.for_each(|time, steps| {
@@ -40,7 +40,7 @@ pub(super) fn regroup<'scope>(
                     let mut settle = |old: &mut Groups, new: &mut Groups| {
                         let mut changes = Rows::default();
                         for (groups, diff) in [(old, -1), (new, 1)] {
-                            groups.run(&program, sorted.codec(), key, &places, diff, &mut changes, &faults);
+                            work.run(std::mem::take(groups), diff, &mut changes);
                         }
                         changes.consolidate_into(|row, diff| {
                             out.rows().extend(row);
@@ -48,7 +48,7 @@ pub(super) fn regroup<'scope>(
                         });
                     };
                     while let Some((row, _)) = delta.row() {
-                        let group = row[..sorted.codec().prefix(row, key)].to_vec();
+                        let group = row[..work.codec.prefix(row, work.key)].to_vec();
                         let mut rows = Rows::default();
                         before.iter_mut().for_each(|batch| gather(batch, &group, &mut rows));
                         old.add(&rows, &sorted);
@@ -95,35 +95,35 @@ impl Groups {
             self.groups.push(from..self.rows.len());
         }
     }
+}
 
-    /// Adds what becomes of the groups, so many times, and is empty again. Where they cannot be computed together,
-    /// each goes by itself, and the guilty ones become faults.
-    #[allow(clippy::too_many_arguments)]
-    fn run(
-        &mut self,
-        program: &Regroup,
-        codec: &Codec,
-        key: usize,
-        places: &[usize],
-        diff: Diff,
-        to: &mut Rows,
-        faults: &Faults,
-    ) {
-        let Groups { rows, groups } = std::mem::take(self);
-        match program.run(&rows, codec, places) {
-            Ok(results) => results.iter().for_each(|row| to.push(row.bytes(), diff)),
-            Err(_) => {
-                for group in groups {
-                    let mut own = Rows::default();
-                    group.clone().for_each(|at| own.push(rows.row(at), 1));
-                    match program.run(&own, codec, places) {
-                        Ok(results) => results.iter().for_each(|row| to.push(row.bytes(), diff)),
-                        Err(message) => {
-                            let sample = codec.show_prefix(rows.row(group.start), key);
-                            faults.push(Fault { message, sample }, diff);
-                        }
-                    }
-                }
+/// How groups are computed.
+struct Work {
+    program: Regroup,
+    codec: Codec,
+    key: usize,
+    places: Vec<usize>,
+    faults: Faults,
+}
+
+impl Work {
+    /// Adds what becomes of the groups, so many times. Where they cannot be computed together each goes by itself, and
+    /// the guilty ones become faults.
+    fn run(&self, Groups { rows, groups }: Groups, diff: Diff, to: &mut Rows) {
+        let mut add = |rows: &Rows| -> Result<(), String> {
+            let results = self.program.run(rows, &self.codec, &self.places)?;
+            results.iter().for_each(|row| to.push(row.bytes(), diff));
+            Ok(())
+        };
+        if add(&rows).is_ok() {
+            return;
+        }
+        for group in groups {
+            let mut own = Rows::default();
+            group.clone().for_each(|at| own.push(rows.row(at), 1));
+            if let Err(message) = add(&own) {
+                let sample = self.codec.show_prefix(rows.row(group.start), self.key);
+                self.faults.push(Fault { message, sample }, diff);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Lowering<'_> {
         let calls = calls.map(|(e, field)| self.call(e, field.data_type())).collect::<Lowered<Vec<_>>>()?;
         let mut parts: Vec<Part> = Vec::new();
         for (number, call) in calls.iter().enumerate() {
-            self.sort_in(number, call, aggregate, &mut parts)?;
+            self.sort_in(number, call, &calls, aggregate, &mut parts)?;
         }
         if parts.is_empty() {
             parts.push(Part::Sums(Vec::new()));
@@ -104,7 +104,14 @@ impl Lowering<'_> {
     }
 
     /// Puts a call into a part that can maintain it.
-    fn sort_in(&self, number: usize, call: &Call, group: &df::Aggregate, parts: &mut Vec<Part>) -> Lowered<()> {
+    fn sort_in(
+        &self,
+        number: usize,
+        call: &Call,
+        calls: &[Call],
+        group: &df::Aggregate,
+        parts: &mut Vec<Part>,
+    ) -> Lowered<()> {
         let front = |flag: Option<Expr>, order: Vec<SortExpr>, value: Expr, parts: &mut Vec<Part>| {
             let same =
                 |part: &&mut Part| matches!(part, Part::Front { flag: f, order: o, .. } if *f == flag && *o == order);
@@ -136,8 +143,11 @@ impl Lowering<'_> {
                     None => value.clone(),
                     Some(passes) => self.only(passes, value.clone())?,
                 };
+                // Calls of one order take their values from one row: what settles the ties of one is for all.
                 let mut order = call.order.clone();
-                if !order.iter().any(|by| by.expr == call.args[0]) {
+                let has_ties = |call: &Call| !call.order.iter().any(|by| by.expr == call.args[0]);
+                let alike = |other: &&Call| other.name == call.name && other.order == call.order;
+                if calls.iter().filter(alike).any(has_ties) {
                     order.extend(order_beneath(&group.input));
                 }
                 front(flag, order, value, parts);
@@ -226,9 +236,7 @@ impl Lowering<'_> {
                 let aggregates = aggregates.collect::<Lowered<Vec<_>>>()?;
                 Ok(Node { op: Op::Reduce { input, key, aggregates }, schema })
             }
-            Part::Front { flag, order, calls } => {
-                self.front(input, bound, &group.group_expr, flag.as_ref(), order, calls, schema)
-            }
+            Part::Front { flag, order, calls } => self.front(input, group, flag.as_ref(), order, calls, schema),
             Part::Whole { order, calls } => {
                 let own: Vec<&Expr> = calls.iter().map(|number| &group.aggr_expr[*number]).collect();
                 self.whole(input, group, order, &own, schema)
@@ -236,39 +244,28 @@ impl Lowering<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// What stands in the first row of each group.
     fn front(
         &self,
         input: Node,
-        bound: &DFSchema,
-        group: &[Expr],
+        group: &df::Aggregate,
         flag: Option<&Expr>,
         order: &[SortExpr],
         calls: &[(usize, Expr)],
         schema: SchemaRef,
     ) -> Lowered<Node> {
-        let key = group.len();
-        let mut outputs = group.to_vec();
-        let mut column = |e: &Expr| {
-            let place = outputs[key..].iter().position(|output| output == e).map(|place| key + place);
-            place.unwrap_or_else(|| {
-                outputs.push(e.clone());
-                outputs.len() - 1
-            })
-        };
+        let key = group.group_expr.len();
+        let mut outputs = group.group_expr.clone();
+        let mut column = |e: &Expr| place(&mut outputs, e);
         let flag = flag.map(|flag| (column(flag), Direction::PLAIN));
         let by: Vec<usize> = order.iter().map(|by| column(&by.expr)).collect();
         let order = by_of(&by, order);
         let values: Vec<usize> = calls.iter().map(|(_, value)| column(value)).collect();
-        let mut input = self.computed(input, bound, &outputs)?;
+        let mut input = self.computed(input, group.input.schema(), &outputs)?;
         let all = input.schema.clone();
         if key == 0 {
-            // The group of everything is there even without rows: a row of NULLs, behind all others.
-            let mut nothing = RowWriter::default();
-            nothing.push(&flag.map_or(Datum::Null, |_| Datum::Int32(2)));
-            (1..outputs.len()).for_each(|_| nothing.push(&Datum::Null));
-            let nothing = Node { op: Op::Constant { rows: vec![nothing.finish()] }, schema: all.clone() };
-            input = Node { op: Op::Union { inputs: vec![input, nothing] }, schema: all.clone() };
+            // Behind all others.
+            input = with_nothing(input, flag.map_or(Datum::Null, |_| Datum::Int32(2)));
         }
         let key_columns: Vec<usize> = (0..key).collect();
         let order = least_order(outputs.len(), &key_columns, flag.into_iter().chain(order).collect());
@@ -293,16 +290,11 @@ impl Lowering<'_> {
         let key = group.group_expr.len();
         let mut outputs = group.group_expr.clone();
         let mut column = |e: &Expr| {
-            let place = outputs[key..].iter().position(|output| output == e).map(|place| key + place);
-            let place = place.unwrap_or_else(|| {
-                outputs.push(e.clone());
-                outputs.len() - 1
-            });
+            let place = place(&mut outputs, e);
             (place, df::ident(column_name(place)))
         };
-        // With no key there is always one group: a row that no call sees, and that all others have this in.
-        let seen = lit(true);
-        let seen = (key == 0).then(|| column(&seen).1);
+        // True of all rows, but of the one that is there without rows; no call sees that one.
+        let seen = (key == 0).then(|| column(&lit(true)).1);
         let mut named = |call: &Expr| {
             let Expr::AggregateFunction(mut call) = call.clone().unalias_nested().data else {
                 return Err(Refusal::new(format!("`{call}` is not an aggregate"), "report this model"));
@@ -319,13 +311,8 @@ impl Lowering<'_> {
 
         let columns = self.numbered(bound, &outputs)?;
         let mut input = self.map_node(input, bound, &[], &outputs, &columns)?;
-        let all = input.schema.clone();
         if key == 0 {
-            let mut nothing = RowWriter::default();
-            nothing.push(&Datum::Bool(false));
-            (1..outputs.len()).for_each(|_| nothing.push(&Datum::Null));
-            let nothing = Node { op: Op::Constant { rows: vec![nothing.finish()] }, schema: all.clone() };
-            input = Node { op: Op::Union { inputs: vec![input, nothing] }, schema: all };
+            input = with_nothing(input, Datum::Bool(false));
         }
         let physical = nullable(columns.as_arrow());
         let columns = DFSchema::try_from(physical.as_ref().clone()).map_err(failed)?;
@@ -385,6 +372,24 @@ impl Lowering<'_> {
     pub fn of_datafusion(&self, error: &datafusion::error::DataFusionError) -> Refusal {
         Refusal::from_datafusion(error, self.sql)
     }
+}
+
+/// Which of the columns an expression is; it becomes one where it is none.
+fn place(columns: &mut Vec<Expr>, e: &Expr) -> usize {
+    columns.iter().position(|column| column == e).unwrap_or_else(|| {
+        columns.push(e.clone());
+        columns.len() - 1
+    })
+}
+
+/// The rows of a node and one more, so that the group of everything is there even without rows: `first`, then NULLs.
+fn with_nothing(node: Node, first: Datum) -> Node {
+    let mut nothing = RowWriter::default();
+    nothing.push(&first);
+    (1..node.schema.fields().len()).for_each(|_| nothing.push(&Datum::Null));
+    let schema = node.schema.clone();
+    let nothing = Node { op: Op::Constant { rows: vec![nothing.finish()] }, schema: schema.clone() };
+    Node { op: Op::Union { inputs: vec![node, nothing] }, schema }
 }
 
 fn column_name(place: usize) -> String {

@@ -10,7 +10,7 @@
 //! - Grouping sets are a union of plain groups, with a row for `()` even where there are no rows.
 
 use super::exact::{self, exact};
-use datafusion::arrow::datatypes::DataType;
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::first_last::first_value_udaf;

@@ -83,7 +83,7 @@ fn nearest(limbs: &[u64]) -> f64 {
         mantissa += 1;
     }
     // A mantissa that rounding has made one bit longer raises the exponent by itself.
-    let result = (shift as u64 + 1 << 52) + (mantissa - (1 << 52));
+    let result = ((shift as u64 + 1) << 52) + (mantissa - (1 << 52));
     f64::from_bits(result.min(f64::INFINITY.to_bits()))
 }
 

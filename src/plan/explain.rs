@@ -139,7 +139,7 @@ map t.id, u.d: row by row, no state
 ";
         assert_eq!(explained("select t.id, u.d from t left join u on t.a = u.id and t.d > u.d"), left);
         let not_in = "\
-map id: row by row, no state
+map t.id: row by row, no state
   not in on (a) = (id): incremental, both sides arranged by key
     source t: from its base arrangement
     source u: from its base arrangement

@@ -75,10 +75,8 @@ impl Lowering<'_> {
                 let (key, schema) = (input.schema.fields().len(), input.schema.clone());
                 Ok(Node { op: Op::Reduce { input: Box::new(input), key, aggregates: Vec::new() }, schema })
             }
-            LogicalPlan::Sort(sort) => match sort.fetch {
-                Some(fetch) => self.sorted(sort, 0..fetch as u64),
-                None => self.lower(&sort.input),
-            },
+            LogicalPlan::Sort(sort) if sort.fetch.is_some() => self.sorted(sort, 0..u64::MAX),
+            LogicalPlan::Sort(sort) => self.lower(&sort.input),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::EmptyRelation(empty) => {

@@ -1,9 +1,9 @@
 //! Meaning: what a model's SQL asks for, and how each part of it is kept up to date.
 //!
 //! ```text
-//!  SQL ──DataFusion──► logical plan ──lower──► Node tree ──► flow
-//!       parse, bind,   (optimised; never      each node knows its schema and how it is
-//!       type           by statistics)         maintained; what cannot be is a Refusal
+//!  SQL ──DataFusion──► logical plan ──definite──► one answer ──lower──► Node tree ──► flow
+//!       parse, bind,   (optimised; never                        each node knows its schema and how it
+//!       type           by statistics)                           is maintained; else it is a Refusal
 //! ```
 //!
 //! A [`Node`] is the whole vocabulary of maintenance: `flow` has one file for each. Planning facts live

@@ -22,18 +22,16 @@ impl Lowering<'_> {
         };
         let end = fetch.map_or(u64::MAX, |fetch| skip as u64 + fetch as u64);
         match limit.input.as_ref() {
-            LogicalPlan::Sort(sort) => {
-                let end = sort.fetch.map_or(end, |fetch| end.min(fetch as u64));
-                self.sorted(sort, skip as u64..end)
-            }
-            // Rows without columns are in no order.
+            LogicalPlan::Sort(sort) => self.sorted(sort, skip as u64..end),
+            // Rows without columns, which nothing can sort.
             input => self.top(input, &[], &[], skip as u64..end, None),
         }
     }
 
     /// The rows in these places of a Sort.
     pub fn sorted(&self, sort: &df::Sort, places: Range<u64>) -> Lowered<Node> {
-        self.top(&sort.input, &[], &sort.expr, places, None)
+        let end = sort.fetch.map_or(places.end, |fetch| places.end.min(fetch as u64));
+        self.top(&sort.input, &[], &sort.expr, places.start..end, None)
     }
 
     /// What a filter reads: where it keeps the first rows of each partition by their `row_number()`, only these.
@@ -224,5 +222,7 @@ mod tests {
             assert!(plan(sql).contains("top first"), "{sql}:\n{}", plan(sql));
             assert!(!plan(sql).contains("recomputes"), "{sql}:\n{}", plan(sql));
         }
+        let distinct_on = plan("select distinct on (a) a, b, id from t order by a, b desc");
+        assert_eq!(distinct_on.matches("top first 1").count(), 1, "{distinct_on}");
     }
 }

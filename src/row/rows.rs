@@ -113,6 +113,11 @@ impl Rows {
         }
     }
 
+    /// The rows' numbers in the order of their bytes.
+    pub fn sorted(&self) -> impl Iterator<Item = usize> {
+        self.order().into_iter().map(|(_, at)| at as usize)
+    }
+
     /// The rows' numbers in the order of their bytes, each with the first 64 bits in which rows differ at all.
     fn order(&self) -> Vec<(u64, u32)> {
         let leads = || (0..self.len()).map(|at| lead(self.row(at)));
@@ -120,10 +125,13 @@ impl Rows {
         let shared = leads().fold(0, |differing, lead| differing | lead ^ first).leading_zeros();
         let word = |lead: u128| (lead.checked_shl(shared).unwrap_or(0) >> 64) as u64;
         let mut order: Vec<(u64, u32)> = leads().map(word).zip(0..).collect();
-        // Most rows differ in their word: whole rows are compared only within runs of one word.
+        // Most rows differ in their word: rows are compared only within runs of one word, behind what all share.
         order.sort_unstable_by_key(|(word, _)| *word);
+        let shortest = (0..self.len()).map(|at| self.row(at).len()).min().unwrap_or(0);
+        let same = shortest.min(shared as usize / 8);
+        let rest = |at: u32| &self.row(at as usize)[same..];
         for run in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
-            run.sort_unstable_by(|a, b| compare(self.row(a.1 as usize), self.row(b.1 as usize)));
+            run.sort_unstable_by(|a, b| compare(rest(a.1), rest(b.1)));
         }
         order
     }

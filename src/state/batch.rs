@@ -6,7 +6,7 @@
 use super::block::{BLOCK_BYTES, Block, Builder};
 use super::bodies::{Bodies, Slot, Stored};
 use crate::error::{Error, Result};
-use crate::row::{Diff, Rows, lead};
+use crate::row::{Diff, Rows, compare, lead};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -278,7 +278,9 @@ impl BatchBuilder {
 
 /// One batch of many: equal rows meet, and what comes to nothing is gone.
 pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
-    let mut inputs: Vec<Input> = batches.iter().filter(|b| !b.is_empty()).map(|b| Input::new(b)).collect();
+    let batches: Vec<&Batch> = batches.iter().map(|batch| &**batch).filter(|batch| !batch.is_empty()).collect();
+    let shared = shared(&batches);
+    let mut inputs: Vec<Input> = batches.iter().map(|batch| Input::new(batch, shared)).collect();
     let mut builder = BatchBuilder::new(bodies.clone());
     let mut row = Vec::new();
     while inputs.len() > 1 {
@@ -296,7 +298,7 @@ pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
                 if diff != 0 {
                     builder.push(&row, diff);
                 }
-                let row_lead = lead(&row);
+                let row_lead = lead(&row[shared..]);
                 inputs.retain_mut(|input| (input.lead != row_lead || input.row() != row) || input.step());
             }
             _ => {
@@ -311,6 +313,16 @@ pub fn merge(batches: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
         input.run(None, &mut builder);
     }
     builder.finish()
+}
+
+/// How many bytes the rows of all batches begin with: those of the least and of the greatest row.
+fn shared(batches: &[&Batch]) -> usize {
+    let Some(least) = batches.iter().map(|batch| batch.slots[0].first()).min() else { return 0 };
+    let same = |batch: &&Batch| {
+        let block = batch.slots[batch.slots.len() - 1].block();
+        least.iter().zip(block.row(block.rows() - 1)).take_while(|(a, b)| a == b).count()
+    };
+    batches.iter().map(same).min().unwrap_or(0)
 }
 
 /// The input with the least row, and the one with the least of the others.
@@ -332,14 +344,17 @@ struct Input<'a> {
     slot: usize,
     block: Arc<Block>,
     at: usize,
+    /// So many bytes are the same in all rows of all inputs.
+    shared: usize,
+    /// The lead of what follows them.
     lead: u128,
 }
 
 impl Input<'_> {
-    fn new(batch: &Batch) -> Input<'_> {
+    fn new(batch: &Batch, shared: usize) -> Input<'_> {
         let block = batch.slots[0].block();
-        let lead = lead(block.row(0));
-        Input { batch, slot: 0, block, at: 0, lead }
+        let lead = lead(&block.row(0)[shared..]);
+        Input { batch, slot: 0, block, at: 0, shared, lead }
     }
 
     fn row(&self) -> &[u8] {
@@ -352,7 +367,7 @@ impl Input<'_> {
 
     #[inline]
     fn compare(&self, other: &Input) -> std::cmp::Ordering {
-        self.lead.cmp(&other.lead).then_with(|| self.row().cmp(other.row()))
+        self.lead.cmp(&other.lead).then_with(|| compare(&self.row()[self.shared..], &other.row()[self.shared..]))
     }
 
     /// Whether there is a next row.
@@ -367,7 +382,7 @@ impl Input<'_> {
         if at == self.block.rows() {
             return self.enter(self.slot + 1);
         }
-        self.lead = lead(self.block.row(self.at));
+        self.lead = lead(&self.row()[self.shared..]);
         true
     }
 
@@ -376,7 +391,7 @@ impl Input<'_> {
         self.at = 0;
         let Some(slot) = self.batch.slots.get(slot) else { return false };
         self.block = slot.block();
-        self.lead = lead(self.block.row(0));
+        self.lead = lead(&self.row()[self.shared..]);
         true
     }
 
