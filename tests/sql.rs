@@ -4,16 +4,19 @@
 //!
 //! `SEED=7 cargo test --release --test sql` repeats a failure.
 
+#[path = "support/life.rs"]
+mod life;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::Flow;
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Compiled, Planner, Relation, explain};
-use driftless::row::{Codec, Cut, Datum, Delta, Diff, Moment, Row, RowWriter, Table, TableName};
-use driftless::state::{Arrangements, Bodies, Checkpoint, FORMAT, Store};
+use driftless::plan::{Planner, explain};
+use driftless::row::{Codec, Datum, Delta, Moment, Row, RowWriter, Table, TableName};
+use driftless::state::Bodies;
+use life::{Counted, Dice, Life, Place, add, counted, relation, show};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sql");
 const MOMENTS: u64 = 25;
@@ -44,89 +47,34 @@ fn table(name: &str) -> Table {
     Table { name: TableName::new("public", name), schema: Arc::new(Schema::new(fields)), key: vec![0] }
 }
 
-fn relation(name: &str) -> Relation {
-    Relation { database: "db".into(), schema: "public".into(), name: name.into() }
+fn or_null(dice: &mut Dice, datum: Datum) -> Datum {
+    if dice.one_in(5) { Datum::Null } else { datum }
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn budget(&mut self) -> usize {
-        [0, 1 << 16, usize::MAX][self.below(3) as usize]
-    }
-
-    fn or_null(&mut self, datum: Datum) -> Datum {
-        if self.below(5) == 0 { Datum::Null } else { datum }
-    }
-
-    fn row(&mut self, id: u64) -> Row {
-        let a = Datum::Int32(self.below(8) as i32);
-        let c = Datum::Text(["x", "y", " z ", "ü", ""][self.below(5) as usize].into());
-        let d = Datum::Decimal(self.below(2_000) as i128 - 1_000);
-        let s = Datum::Timestamp(1_700_000_000_000_000 + self.below(90) as i64 * 86_400_000_000);
-        let mut writer = RowWriter::default();
-        writer.push(&Datum::Int64(id as i64));
-        [a, c, d, s].into_iter().for_each(|datum| writer.push(&self.or_null(datum)));
-        writer.finish()
-    }
-
-    /// Inserts, updates and deletes of rows by key, some of them within one Moment.
-    fn changes(&mut self, rows: &mut BTreeMap<u64, Row>) -> Vec<Delta> {
-        let mut deltas = Vec::new();
-        for _ in 0..self.below(12) {
-            let id = self.below(30);
-            let new = (self.below(3) > 0).then(|| self.row(id));
-            deltas.extend(rows.remove(&id).map(|old| (old, -1)));
-            if let Some(new) = new {
-                deltas.push((new.clone(), 1));
-                rows.insert(id, new);
-            }
-        }
-        deltas
-    }
+fn row(dice: &mut Dice, id: u64) -> Row {
+    let a = Datum::Int32(dice.below(8) as i32);
+    let c = Datum::Text(dice.pick(&["x", "y", " z ", "ü", ""]).to_string());
+    let d = Datum::Decimal(dice.below(2_000) as i128 - 1_000);
+    let s = Datum::Timestamp(1_700_000_000_000_000 + dice.below(90) as i64 * 86_400_000_000);
+    let mut writer = RowWriter::default();
+    writer.push(&Datum::Int64(id as i64));
+    [a, c, d, s].into_iter().for_each(|datum| writer.push(&or_null(dice, datum)));
+    writer.finish()
 }
 
-/// A dataflow on a store, from its start to its end.
-struct Life {
-    flow: Flow,
-    store: Arc<Store>,
-    bodies: Arc<Bodies>,
-}
-
-impl Life {
-    fn start(dir: &Path, models: &[Compiled], tables: &[Table], workers: usize, budget: usize) -> Life {
-        let store = Arc::new(Store::open(dir).expect("it opens"));
-        let next = store.clear_unnamed().expect("it is ours");
-        let bodies = Bodies::new(Some(store.clone()), budget, next);
-        let from = store.checkpoint().expect("readable").map(|_| store.arrangements(&bodies).expect("readable"));
-        let flow = Flow::start(models, tables, workers, &bodies, from).expect("it starts");
-        Life { flow, store, bodies }
-    }
-
-    fn checkpoint(&self, moment: Moment) {
-        let mut arrangements = Arrangements::new(&self.bodies);
-        self.flow.pin(&mut arrangements).expect("workers live");
-        let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
-        let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
-        self.store.write(&checkpoint, &arrangements, &self.bodies).expect("it is written");
-    }
-
-    /// All that was only in memory is gone.
-    fn end(self) {
-        drop((self.flow, self.bodies));
-        // A merge may be under way still.
-        while Arc::strong_count(&self.store) > 1 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+/// Inserts, updates and deletes of rows by key, some of them within one Moment.
+fn changes(dice: &mut Dice, rows: &mut BTreeMap<u64, Row>) -> Vec<Delta> {
+    let mut deltas = Vec::new();
+    for _ in 0..dice.below(12) {
+        let id = dice.below(30);
+        let new = (dice.below(3) > 0).then(|| row(dice, id));
+        deltas.extend(rows.remove(&id).map(|old| (old, -1)));
+        if let Some(new) = new {
+            deltas.push((new.clone(), 1));
+            rows.insert(id, new);
         }
     }
+    deltas
 }
 
 #[test]
@@ -157,30 +105,25 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
     let (pruned, models) = planner.finish();
     assert_eq!(pruned, tables, "the queries use every column, so that rows go in as they are");
     let mut dice = Dice(seed);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut life = Life::start(dir.path(), &models, &pruned, workers, dice.budget());
+    let place = Place::disk();
+    let mut life = Life::start(&place, &models, &pruned, workers, dice.budget());
     let mut rows = [BTreeMap::new(), BTreeMap::new()];
-    let mut kept: Vec<BTreeMap<Row, Diff>> = vec![BTreeMap::new(); models.len()];
+    let mut kept = vec![Counted::new(); models.len()];
     for moment in 1..=MOMENTS {
         for (number, rows) in rows.iter_mut().enumerate() {
             // In two slices, which must not matter.
-            life.flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
-            life.flow.feed(Moment(moment), number, dice.changes(rows).into_iter().collect());
+            life.flow.feed(Moment(moment), number, changes(&mut dice, rows).into_iter().collect());
+            life.flow.feed(Moment(moment), number, changes(&mut dice, rows).into_iter().collect());
         }
         let output = life.flow.close(Moment(moment)).expect("it closes");
-        for (kept, deltas) in kept.iter_mut().zip(output.models) {
-            for (row, diff) in deltas.iter() {
-                *kept.entry(Row::from(row)).or_default() += diff;
-            }
-            kept.retain(|_, diff| *diff != 0);
-        }
+        kept.iter_mut().zip(&output.models).for_each(|(kept, deltas)| add(kept, deltas));
         if dice.below(4) == 0 {
             life.checkpoint(Moment(moment));
             // What is fed afterwards, and not closed, is as if it had never been.
-            life.flow.feed(Moment(moment + 1), 0, [(dice.row(99), 1)].into_iter().collect());
+            life.flow.feed(Moment(moment + 1), 0, [(row(&mut dice, 99), 1)].into_iter().collect());
             life.end();
             let workers = 1 + dice.below(3) as usize;
-            life = Life::start(dir.path(), &models, &pruned, workers, dice.budget());
+            life = Life::start(&place, &models, &pruned, workers, dice.budget());
         }
         let mut recompute = Recompute::new("db", "public");
         for (table, rows) in tables.iter().zip(&rows) {
@@ -196,25 +139,17 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
                     continue;
                 }
             };
-            let codec = Codec::new(batch.schema());
-            let mut expected: BTreeMap<Row, Diff> = BTreeMap::new();
-            codec.encode(&batch).into_iter().for_each(|row| *expected.entry(row).or_default() += 1);
+            let (codec, expected) = (Codec::new(batch.schema()), counted(&batch));
             let faults: i64 = output.faults[number].iter().map(|(_, diff)| *diff).sum();
             if faults != 0 {
                 wrong.push(format!("`{name}` has faults: {:?}", output.faults[number]));
             }
             if expected != kept[number] {
-                let show = |rows: &BTreeMap<Row, Diff>| {
-                    rows.iter()
-                        .map(|(row, diff)| format!("  {diff} × {}", codec.show(row)))
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                };
                 let name_of =
                     |number: usize| tables.get(number).map_or_else(String::new, |table| table.name.to_string());
-                let (expected, kept) = (show(&expected), show(&kept[number]));
+                let (expected, kept) = (show(&codec, &expected), show(&codec, &kept[number]));
                 let plan = explain(&models[number].node, &name_of, &name_of);
-                wrong.push(format!("`{name}`\nrecompute\n{expected}\nmaintained\n{kept}\nplan\n{plan}"));
+                wrong.push(format!("`{name}`\nrecompute\n{expected}maintained\n{kept}plan\n{plan}"));
             }
             lively[number] |= !expected.is_empty();
         }

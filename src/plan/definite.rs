@@ -51,8 +51,16 @@ pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 /// By these, then by every column: only equal rows are left without an order.
 pub(super) fn total(mut order: Vec<SortExpr>, schema: &DFSchema) -> Vec<SortExpr> {
     let columns = schema.columns().into_iter().map(|column| SortExpr::new(Expr::Column(column), true, false));
+    order.extend(columns);
+    each_once(order)
+}
+
+/// An order without what it names again: there all rows are equal already. DataFusion's executor would stumble over it.
+fn each_once(order: Vec<SortExpr>) -> Vec<SortExpr> {
     let mut all: Vec<SortExpr> = Vec::new();
-    for by in order.drain(..).chain(columns) {
+    for mut by in order {
+        // The optimiser leaves the name of what it has simplified.
+        by.expr = by.expr.unalias_nested().data;
         if !all.iter().any(|earlier| earlier.expr == by.expr) {
             all.push(by);
         }
@@ -74,17 +82,8 @@ fn window_order(function: &Expr) -> Vec<SortExpr> {
 
 fn aggregate(group: Aggregate) -> DfResult<Aggregate> {
     let Aggregate { input, group_expr, aggr_expr, .. } = group;
-    let calls = aggr_expr.into_iter().map(|call| {
-        let name = call.schema_name().to_string();
-        let definite = call.transform_up(|e| match e {
-            Expr::AggregateFunction(call) => definite_call(call, input.schema()),
-            other => Ok(Transformed::no(other)),
-        })?;
-        // A function of another name must not rename its column.
-        let named = definite.transformed && !matches!(definite.data, Expr::Alias(_));
-        Ok(if named { definite.data.alias(name) } else { definite.data })
-    });
-    let calls = calls.collect::<DfResult<Vec<_>>>()?;
+    let definite = |call| in_place(call, |call| definite_call(call, input.schema()));
+    let calls = aggr_expr.into_iter().map(definite).collect::<DfResult<Vec<_>>>()?;
     let input = match calls.iter().any(|call| depends_on_order(call).is_some()) {
         true => sorted(input, orders(&calls).swap_remove(0)),
         false => input,
@@ -104,14 +103,39 @@ fn orders(calls: &[Expr]) -> Vec<Vec<SortExpr>> {
     if orders.is_empty() { vec![Vec::new()] } else { orders }
 }
 
-/// The same plan for the executor, whose Aggregate has rows in one order only: where calls ask for several, it becomes
-/// a join of one Aggregate for each.
+/// The same plan for the executor. Its Aggregate has rows in one order only: where calls ask for several, it becomes
+/// a join of one Aggregate for each. And it does not see that a filter is NULL: so here none is.
 pub fn executable(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let executable = |node| match node {
-        LogicalPlan::Aggregate(group) if orders(&group.aggr_expr).len() > 1 => one_by_order(group),
+        LogicalPlan::Aggregate(group) => {
+            let calls = group.aggr_expr.into_iter().map(|call| in_place(call, filter_is_true));
+            let calls = calls.collect::<DfResult<Vec<_>>>()?;
+            let group = Aggregate::try_new(group.input, group.group_expr, calls)?;
+            match orders(&group.aggr_expr).len() {
+                1 => Ok(Transformed::yes(LogicalPlan::Aggregate(group))),
+                _ => one_by_order(group),
+            }
+        }
         other => Ok(Transformed::no(other)),
     };
     plan.transform_up(executable).data()
+}
+
+fn filter_is_true(mut call: AggregateFunction) -> DfResult<Transformed<Expr>> {
+    let filtered = call.params.filter.is_some();
+    call.params.filter = call.params.filter.map(|filter| Box::new(filter.is_true()));
+    Ok(Transformed::new_transformed(Expr::AggregateFunction(call), filtered))
+}
+
+/// Another call in the place of one, under its name.
+fn in_place(call: Expr, other: impl Fn(AggregateFunction) -> DfResult<Transformed<Expr>>) -> DfResult<Expr> {
+    let name = call.schema_name().to_string();
+    let changed = call.transform_up(|e| match e {
+        Expr::AggregateFunction(call) => other(call),
+        other => Ok(Transformed::no(other)),
+    })?;
+    let named = changed.transformed && !matches!(changed.data, Expr::Alias(_));
+    Ok(if named { changed.data.alias(name) } else { changed.data })
 }
 
 fn one_by_order(group: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
@@ -156,6 +180,8 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
         Some(argument) => argument.get_type(schema)?.is_floating(),
         None => false,
     };
+    let asked = call.params.order_by.len();
+    call.params.order_by = each_once(call.params.order_by);
     match call.func.name() {
         // The last is the first of the reversed order: then the executor's choice among equals does not matter.
         "last_value" => {
@@ -176,6 +202,7 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
             call.params.args = vec![cast(call.params.args.swap_remove(0), DataType::Float64)];
             call.func = function;
         }
+        _ if call.params.order_by.len() < asked => {}
         _ => return Ok(Transformed::no(Expr::AggregateFunction(call))),
     }
     Ok(Transformed::yes(Expr::AggregateFunction(call)))

@@ -1,0 +1,207 @@
+//! A dataflow and the place where its state is kept: it lives, is killed, and goes on from its last checkpoint.
+#![allow(dead_code, reason = "each test binary compiles all of this and uses a part")]
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::RecordBatch;
+use driftless::error::Result;
+use driftless::flow::Flow;
+use driftless::plan::{Compiled, Relation};
+use driftless::row::{Codec, Cut, Diff, Moment, Row, Rows, Table};
+use driftless::state::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT, Store};
+
+pub fn relation(name: &str) -> Relation {
+    Relation { database: "db".into(), schema: "public".into(), name: name.into() }
+}
+
+/// Chance from a seed: the same on every machine.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+
+    pub fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len() as u64) as usize]
+    }
+
+    /// So much memory may bodies take: none, a little, all they want.
+    pub fn budget(&mut self) -> usize {
+        *self.pick(&[0, 1 << 16, usize::MAX])
+    }
+}
+
+/// Where state is kept from one life to the next.
+pub enum Place {
+    Disk(tempfile::TempDir),
+    Memory(Arc<Memory>),
+}
+
+impl Place {
+    pub fn disk() -> Place {
+        Place::Disk(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub fn memory() -> Place {
+        Place::Memory(Arc::default())
+    }
+}
+
+/// Blocks as RocksDB keeps them, but quicker to open.
+#[derive(Default)]
+pub struct Memory {
+    blocks: Mutex<HashMap<u64, Vec<u8>>>,
+    named: Mutex<Option<Heads>>,
+}
+
+/// For each arrangement, for each worker, the batches' heads.
+type Heads = BTreeMap<String, Vec<Vec<u64>>>;
+
+impl Memory {
+    fn blocks(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Vec<u8>>> {
+        self.blocks.lock().expect("nobody dies holding it")
+    }
+
+    /// Clears away what no checkpoint names, and gives the first number that is free.
+    fn clear_unnamed(&self) -> u64 {
+        let (named, mut blocks) = (self.named.lock().expect("nobody dies holding it"), self.blocks());
+        let next = blocks.keys().max().map_or(1, |last| last + 1);
+        let heads = named.iter().flat_map(|named| named.values().flatten().flatten());
+        let mut live: HashSet<u64> = heads.copied().collect();
+        for head in live.clone() {
+            live.extend(Batch::names(&blocks[&head]).expect("it is whole"));
+        }
+        blocks.retain(|id, _| live.contains(id));
+        next
+    }
+
+    fn arrangements(&self, bodies: &Arc<Bodies>) -> Option<Arrangements> {
+        let named = self.named.lock().expect("nobody dies holding it").clone()?;
+        let batch = |id: u64| Arc::new(Batch::restore(id, bodies).expect("it is there"));
+        let mut arrangements = Arrangements::new(bodies);
+        for (name, workers) in named {
+            let batches = |heads: Vec<u64>| heads.into_iter().map(batch).collect();
+            arrangements.by_name.insert(name, workers.into_iter().map(batches).collect());
+        }
+        Some(arrangements)
+    }
+
+    fn write(&self, arrangements: &Arrangements, bodies: &Arc<Bodies>) {
+        let mut named = Heads::new();
+        for (name, workers) in &arrangements.by_name {
+            let head = |batch: &Arc<Batch>| batch.stored(bodies).expect("memory takes all");
+            let workers = workers.iter().map(|batches| batches.iter().map(head).collect());
+            named.insert(name.clone(), workers.collect());
+        }
+        *self.named.lock().expect("nobody dies holding it") = Some(named);
+        for id in std::mem::take(&mut *bodies.dead()) {
+            self.blocks().remove(&id);
+        }
+    }
+}
+
+impl BlockStore for Memory {
+    fn put(&self, id: u64, body: &[u8]) -> Result<()> {
+        let before = self.blocks().insert(id, body.to_vec());
+        assert!(before.is_none(), "block {id} is written twice");
+        Ok(())
+    }
+
+    fn get(&self, id: u64) -> Result<Vec<u8>> {
+        Ok(self.blocks().get(&id).unwrap_or_else(|| panic!("block {id} is gone")).clone())
+    }
+}
+
+/// A dataflow from its start to its end.
+pub struct Life {
+    pub flow: Flow,
+    bodies: Arc<Bodies>,
+    store: Kept,
+}
+
+enum Kept {
+    Rocks(Arc<Store>),
+    Memory(Arc<Memory>),
+}
+
+impl Life {
+    /// Goes on from the last checkpoint in `place`, or begins anew where there is none.
+    pub fn start(place: &Place, models: &[Compiled], tables: &[Table], workers: usize, budget: usize) -> Life {
+        let (store, bodies, from) = match place {
+            Place::Disk(dir) => {
+                let store = Arc::new(Store::open(dir.path()).expect("it opens"));
+                let next = store.clear_unnamed().expect("it is ours");
+                let bodies = Bodies::new(Some(store.clone()), budget, next);
+                let kept = store.checkpoint().expect("readable");
+                let from = kept.map(|_| store.arrangements(&bodies).expect("readable"));
+                (Kept::Rocks(store), bodies, from)
+            }
+            Place::Memory(memory) => {
+                let bodies = Bodies::new(Some(memory.clone()), budget, memory.clear_unnamed());
+                let from = memory.arrangements(&bodies);
+                (Kept::Memory(memory.clone()), bodies, from)
+            }
+        };
+        let flow = Flow::start(models, tables, workers, &bodies, from).expect("it starts");
+        Life { flow, bodies, store }
+    }
+
+    /// Keeps what the last Moment that closed has left.
+    pub fn checkpoint(&self, moment: Moment) {
+        let mut arrangements = Arrangements::new(&self.bodies);
+        self.flow.pin(&mut arrangements).expect("workers live");
+        match &self.store {
+            Kept::Rocks(store) => {
+                let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
+                let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
+                store.write(&checkpoint, &arrangements, &self.bodies).expect("it is written");
+            }
+            Kept::Memory(memory) => memory.write(&arrangements, &self.bodies),
+        }
+    }
+
+    /// All that was only in memory is gone.
+    pub fn end(self) {
+        drop((self.flow, self.bodies));
+        // A merge may be under way still; `Place` holds a memory too.
+        let others = || match &self.store {
+            Kept::Rocks(store) => Arc::strong_count(store) - 1,
+            Kept::Memory(memory) => Arc::strong_count(memory) - 2,
+        };
+        while others() > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// A multiset of rows.
+pub type Counted = BTreeMap<Row, Diff>;
+
+pub fn add(to: &mut Counted, rows: &Rows) {
+    for (row, diff) in rows.iter() {
+        *to.entry(Row::from(row)).or_default() += diff;
+    }
+    to.retain(|_, diff| *diff != 0);
+}
+
+pub fn counted(batch: &RecordBatch) -> Counted {
+    let mut rows = Counted::new();
+    let encoded = Codec::new(batch.schema()).encode(batch);
+    encoded.into_iter().for_each(|row| *rows.entry(row).or_default() += 1);
+    rows
+}
+
+pub fn show(codec: &Codec, rows: &Counted) -> String {
+    let line = |(row, diff): (&Row, &Diff)| format!("  {diff} × {}\n", codec.show(row));
+    rows.iter().map(line).collect()
+}
