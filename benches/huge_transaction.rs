@@ -4,7 +4,7 @@
 //! commits a row fifty times a second. How stale does the other's model become meanwhile, in the maintained view and
 //! in Iceberg? One worker, both databases in one private server. Printed as a table and as JSON.
 //!
-//! `cargo test --release --bench huge_transaction -- [--rows 3000000] [--keys 100000] [--commit-every 1s]`
+//! `cargo test --release --bench huge_transaction -- [--rows 3000000] [--keys 100000] [--commit-every 1s] [--trace]`
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -121,6 +121,23 @@ fn main() {
     daemon.join().expect("the daemon stops");
 
     let since = |at: Instant| (at - committed).as_secs_f64();
+    if std::env::args().any(|arg| arg == "--trace") {
+        for observed in &seen {
+            match observed {
+                Observed::Maintained { moment, behind, at, .. } if !behind.is_empty() => {
+                    println!(
+                        "{:>8.2} maintained {moment}, {} behind",
+                        at.duration_since(begun).as_secs_f64(),
+                        behind.len()
+                    );
+                }
+                Observed::Published { moment, at, .. } => {
+                    println!("{:>8.2} published {moment}", at.duration_since(begun).as_secs_f64());
+                }
+                Observed::Maintained { .. } => {}
+            }
+        }
+    }
     println!("{rows} rows in one transaction of {:.1} s, {keys} keys", (committed - begun).as_secs_f64());
     let (reached, whole, shown) = (reached.expect("seen"), whole.expect("seen"), shown.expect("seen"));
     let (reached, whole, shown) = (since(reached), since(whole), since(shown));

@@ -298,17 +298,27 @@ impl Engine {
         tokio::pin!(stop);
         let mut stopping = false;
         loop {
-            if self.intake.busy() {
-                self.hear();
-                self.take_in()?;
+            // Where there is always something to do nobody waits below: whoever has spoken is heard here.
+            while let Ok(done) = self.done.try_recv() {
+                self.published(done?);
             }
-            match self.step.due((self.intake.busy() || !self.events.is_empty()) && !stopping, self.now()) {
-                Due::Close => self.close()?,
+            while let Ok(wanted) = self.wanted.try_recv() {
+                self.answer(wanted)?;
+            }
+            match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
+                Due::Close => {
+                    // The next piece of a huge transaction takes along what others have told.
+                    if !self.intake.all_fed() && !stopping {
+                        self.hear();
+                        self.take_in()?;
+                    }
+                    self.close()?;
+                }
                 Due::Publish => self.publish()?,
                 Due::Exit => return Ok(()),
                 Due::Wait(time) => {
-                    let time =
-                        if self.intake.busy() { Duration::ZERO } else { time.unwrap_or(Duration::from_secs(3600)) };
+                    let time = time.unwrap_or(Duration::from_secs(3600));
+                    let busy = self.intake.busy() && !stopping;
                     tokio::select! {
                         biased;
                         () = &mut stop, if !stopping => {
@@ -327,6 +337,7 @@ impl Engine {
                             }
                             None => return Err(Error::bug("every source has gone without a word")),
                         },
+                        () = std::future::ready(()), if busy => self.take_in()?,
                         () = tokio::time::sleep(time) => {}
                     }
                 }
@@ -403,10 +414,6 @@ impl Engine {
         }
         let rest = !self.intake.all_fed();
         self.step.heard(Heard::Closed { rest }, self.now());
-        if rest {
-            self.hear();
-            self.take_in()?;
-        }
         Ok(())
     }
 

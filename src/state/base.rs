@@ -26,8 +26,8 @@ struct Held {
     spine: Spine,
     /// The same, to look rows up in.
     settled: Batches,
-    /// What a huge transaction has changed so far, the oldest first.
-    ahead: Vec<Arc<Batch>>,
+    /// What a huge transaction has changed so far.
+    ahead: Spine,
     /// By key: the row as it was before, and as it is now.
     open: HashMap<Row, Was>,
 }
@@ -52,7 +52,7 @@ impl Base {
                 order: Order::new(table),
                 spine: Spine::restore(settled.to_vec(), bodies.clone()),
                 settled,
-                ahead: Vec::new(),
+                ahead: Spine::new(bodies.clone()),
                 open: HashMap::new(),
             }
         };
@@ -79,20 +79,17 @@ impl Base {
         let held = &mut self.tables[table];
         match change {
             Change::Insert(row) => {
-                let key = held.key(&row);
-                let old = held.row(&key);
+                let old = held.set(&held.key(&row), Some(row.clone()));
                 deltas.extend(old.map(|old| (old, -1)));
-                held.set(key, Some(row.clone()));
                 deltas.push((row, 1));
             }
             Change::Update { old_key, new } => held.update(old_key, new, deltas)?,
             Change::Delete { key } => {
-                let Some(old) = held.row(&key) else { return Err(held.unknown("delete")) };
-                held.set(key, None);
+                let Some(old) = held.set(&key, None) else { return Err(held.unknown("delete")) };
                 deltas.push((old, -1));
             }
             Change::Truncate => {
-                let batches = held.settled.iter().chain(&held.ahead).cloned().collect();
+                let batches = held.settled.iter().chain(held.ahead.batches().iter()).cloned().collect();
                 let settled = Content { batches, order: held.order.clone() };
                 let mut keys: Vec<Row> = held.open.keys().cloned().collect();
                 let Ok(()) = settled.each(&self.bodies, |row| {
@@ -100,8 +97,7 @@ impl Base {
                     Ok::<(), Infallible>(())
                 });
                 for key in keys {
-                    deltas.extend(held.row(&key).map(|row| (row, -1)));
-                    held.set(key, None);
+                    deltas.extend(held.set(&key, None).map(|row| (row, -1)));
                 }
             }
         }
@@ -119,7 +115,7 @@ impl Base {
             }
         }
         if !change.is_empty() {
-            held.ahead.push(Arc::new(Batch::of(&change, &self.bodies)));
+            held.ahead.insert(Arc::new(Batch::of(&change, &self.bodies)));
         }
     }
 
@@ -128,7 +124,8 @@ impl Base {
         self.advance(table);
         let held = &mut self.tables[table];
         if !held.ahead.is_empty() {
-            held.ahead.drain(..).for_each(|batch| held.spine.insert(batch));
+            let ahead = std::mem::replace(&mut held.ahead, Spine::new(self.bodies.clone()));
+            ahead.batches().iter().for_each(|batch| held.spine.insert(batch.clone()));
             held.settled = held.spine.batches();
         }
     }
@@ -159,7 +156,7 @@ impl Held {
             NewRow::Patch(cells) => self.patched_key(cells, old_key.as_ref())?,
         };
         let old_key = old_key.unwrap_or_else(|| new_key.clone());
-        let Some(old) = self.row(&old_key) else { return Err(self.unknown("update")) };
+        let Some(old) = self.was(&old_key).new.clone() else { return Err(self.unknown("update")) };
         let row = match new {
             NewRow::Whole(row) => row,
             NewRow::Patch(cells) => {
@@ -175,9 +172,9 @@ impl Held {
             }
         };
         if old_key != new_key {
-            self.set(old_key, None);
+            self.set(&old_key, None);
         }
-        self.set(new_key, Some(row.clone()));
+        self.set(&new_key, Some(row.clone()));
         if old != row {
             deltas.extend([(old, -1), (row, 1)]);
         }
@@ -207,18 +204,14 @@ impl Held {
         self.codec.project(row, &self.key)
     }
 
-    fn row(&self, key: &Row) -> Option<Row> {
-        match self.open.get(key) {
-            Some(was) => was.new.clone(),
-            None => self.row_before(key),
-        }
-    }
-
+    /// The row as it was before what is open.
     fn row_before(&self, key: &Row) -> Option<Row> {
-        for batch in self.settled.iter().chain(&self.ahead).rev() {
-            let mut cursor = batch.seek(key.bytes());
+        let ahead = self.ahead.batches();
+        let key = key.bytes();
+        for batch in self.settled.iter().chain(ahead.iter()).rev().filter(|batch| batch.reaches(key)) {
+            let mut cursor = batch.seek(key);
             let mut known = false;
-            while let Some((row, diff)) = cursor.row().filter(|(row, _)| row.starts_with(key.bytes())) {
+            while let Some((row, diff)) = cursor.row().filter(|(row, _)| row.starts_with(key)) {
                 if diff > 0 {
                     return Some(self.order.give(row));
                 }
@@ -232,13 +225,18 @@ impl Held {
         None
     }
 
-    fn set(&mut self, key: Row, new: Option<Row>) {
-        if let Some(was) = self.open.get_mut(&key) {
-            was.new = new;
-        } else {
-            let old = self.row_before(&key);
-            self.open.insert(key, Was { old, new });
+    /// What the open Moment has made of a key so far.
+    fn was(&mut self, key: &Row) -> &mut Was {
+        if !self.open.contains_key(key) {
+            let old = self.row_before(key);
+            self.open.insert(key.clone(), Was { new: old.clone(), old });
         }
+        self.open.get_mut(key).expect("it was put there")
+    }
+
+    /// Puts another row, or none, in the place of a key; gives what was there.
+    fn set(&mut self, key: &Row, new: Option<Row>) -> Option<Row> {
+        std::mem::replace(&mut self.was(key).new, new)
     }
 
     fn unknown(&self, what: &str) -> Error {

@@ -20,6 +20,8 @@ pub struct Batch {
     /// The lead of each slot's first row: where to look, without touching the slots.
     leads: Vec<u128>,
     rows: usize,
+    /// The last row, once somebody has asked.
+    last: OnceLock<Box<[u8]>>,
     /// Where the store has the head: all that is needed to bring the batch back, bodies aside.
     head: OnceLock<Stored>,
 }
@@ -35,7 +37,7 @@ impl Batch {
     pub fn of_slots(slots: Vec<Arc<Slot>>) -> Batch {
         let leads = slots.iter().map(|slot| lead(slot.first())).collect();
         let rows = slots.iter().map(|slot| slot.rows()).sum();
-        Batch { slots, leads, rows, head: OnceLock::new() }
+        Batch { slots, leads, rows, last: OnceLock::new(), head: OnceLock::new() }
     }
 
     /// The number of the batch's head in the store. What is not there yet is put there, bodies included.
@@ -85,6 +87,16 @@ impl Batch {
         let mut cursor = Cursor { batch: self, slot: 0, block: None, at: 0 };
         cursor.enter(0);
         cursor
+    }
+
+    /// Whether there is a row that is not less than `key`: cheap, where keys only grow and most lie behind.
+    pub fn reaches(&self, key: &[u8]) -> bool {
+        let Some(slot) = self.slots.last() else { return false };
+        let last = self.last.get_or_init(|| {
+            let block = slot.block();
+            block.row(block.rows() - 1).into()
+        });
+        compare(last, key).is_ge()
     }
 
     /// Stands at the first row that is not less than `key`; touches no slot before it.
