@@ -515,7 +515,7 @@ impl<'a> Grammar<'a> {
             3 | 4 if kind.is_number() => (format!("sum({value})"), kind),
             5 if kind.is_number() => (format!("avg({value})"), if kind == Kind::Int { Kind::Double } else { kind }),
             6 if kind.is_number() => (format!("sum(distinct {value})"), kind),
-            3 | 4 | 5 | 6 => {
+            3..=6 => {
                 let predicate = self.predicate(columns, 1);
                 (format!("{}({predicate})", self.dice.pick(&["bool_and", "bool_or"])), Kind::Bool)
             }
@@ -621,7 +621,7 @@ impl<'a> Grammar<'a> {
     }
 
     fn comparison(&mut self) -> &'static str {
-        *self.dice.pick(&["=", "<>", "<", "<=", ">", ">="])
+        self.dice.pick(&["=", "<>", "<", "<=", ">", ">="])
     }
 
     fn predicate(&mut self, columns: &[Column], depth: u64) -> String {
