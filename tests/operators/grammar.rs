@@ -621,7 +621,8 @@ impl<'a> Grammar<'a> {
     }
 
     fn comparison(&mut self) -> &'static str {
-        self.dice.pick(&["=", "<>", "<", "<=", ">", ">="])
+        const SIGNS: &[&str] = &["=", "<>", "<", "<=", ">", ">="];
+        self.dice.pick(SIGNS)
     }
 
     fn predicate(&mut self, columns: &[Column], depth: u64) -> String {
