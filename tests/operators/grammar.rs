@@ -622,7 +622,8 @@ impl<'a> Grammar<'a> {
 
     fn comparison(&mut self) -> &'static str {
         const SIGNS: &[&str] = &["=", "<>", "<", "<=", ">", ">="];
-        self.dice.pick(SIGNS)
+        let sign: &&str = self.dice.pick(SIGNS);
+        sign
     }
 
     fn predicate(&mut self, columns: &[Column], depth: u64) -> String {
