@@ -333,6 +333,10 @@ impl Engine {
                         event = self.events.recv(), if !stopping => match event {
                             Some((source, event)) => {
                                 self.intake.hear(source, event);
+                                // Each turn takes a piece of a huge transaction: all that wait go along.
+                                if busy {
+                                    self.hear();
+                                }
                                 self.take_in()?;
                             }
                             None => return Err(Error::bug("every source has gone without a word")),
