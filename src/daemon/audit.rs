@@ -19,7 +19,6 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -131,7 +130,6 @@ impl Loaded {
         oracle: &Oracle,
         (moment, cut): (Moment, Cut),
         tables: &[Content],
-        bodies: &Arc<Bodies>,
         withheld: &[usize],
         only: Vec<String>,
     ) -> Result<Loaded> {
@@ -139,14 +137,14 @@ impl Loaded {
             let codec = Codec::new(table.schema.clone());
             let (mut batches, mut rows) = (Vec::new(), Rows::default());
             let mut decode = |rows: &Rows| batches.push(codec.decode((0..rows.len()).map(|at| rows.row(at))));
-            let Ok(()) = content.each(bodies, |row| {
+            let mut walk = content.walk();
+            while let Some(row) = walk.advance() {
                 rows.push(row, 1);
                 if rows.size() >= DECODED_AT_ONCE {
                     decode(&rows);
                     rows.clear();
                 }
-                Ok::<(), Infallible>(())
-            });
+            }
             decode(&rows);
             concat_batches(&table.schema, &batches)
                 .map_err(|e| Error::operator(format!("`{}` is too large to recompute", table.name)).because(e))
@@ -252,7 +250,7 @@ fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: A
     let base = Base::new(&kept, &bodies, &mut store.arrangements(&bodies)?);
     let tables: Vec<Content> = (0..kept.len()).map(|table| base.content(table)).collect();
     let at = (checkpoint.moment, checkpoint.cut);
-    Loaded::load(&oracle, at, &tables, &bodies, &[], Vec::new())?.compare(&oracle)
+    Loaded::load(&oracle, at, &tables, &[], Vec::new())?.compare(&oracle)
 }
 
 /// The id and the columns under which the store has a table, which must hold all that the models use.

@@ -3,20 +3,19 @@
 //! It decides nothing that `step` could, and holds the only hands on the base and the dataflow.
 
 use super::assembly::Assembly;
-use super::audit::{Oracle, iceberg_sink, staged};
 use super::config::Config;
 use super::control::{Door, StateReport, Wanted};
 use super::intake::{Intake, PIECE_ROWS, Told};
 use super::pending::Pending;
-use super::publisher::{Done, Job, Keeping, Last, Publisher};
+use super::publisher::{Done, Job, Publisher};
+use super::start::{Begun, begin};
 use super::status::{ModelStatus, Phase, Status};
 use super::step::{Due, Heard, MOMENT_ROWS_MAX, Step};
-use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::row::{Cut, Delta, Moment, Position, Rows, Table};
+use crate::row::{Cut, Moment, Position};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
-use crate::state::{Arrangements, Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
+use crate::state::{Arrangements, Bodies, Store};
 use crate::world;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -87,38 +86,6 @@ struct Engine {
     _door: Door,
 }
 
-/// What the tables show, as a start finds it.
-enum Shown {
-    /// What the checkpoint says of each model: the state goes on from it.
-    AsKept,
-    /// Other content, by number of the model: the models are levelled against it.
-    Rows(Vec<(usize, Vec<Delta>)>),
-}
-
-/// Opens the tables and finds out whether they show what the checkpoint says; on a thread that may wait for files.
-async fn open_sink(
-    mut sink: Box<dyn Sink>,
-    oracle: Arc<Oracle>,
-    left: Option<Staged>,
-    kept: Option<Vec<KeptModel>>,
-) -> Result<(Box<dyn Sink>, Shown)> {
-    let open = move || {
-        sink.open(&oracle.targets(), left.as_ref())?;
-        let published = (0..oracle.models()).filter_map(|m| oracle.target_of(m).map(|target| (m, target)));
-        let published: Vec<_> = published.collect();
-        let as_kept = |kept: Vec<KeptModel>| {
-            published.iter().all(|(m, target)| sink.published(*target).map(|p| p.moment) == kept[*m].shown)
-        };
-        if kept.is_some_and(as_kept) {
-            return Ok((sink, Shown::AsKept));
-        }
-        let rows = published.iter().map(|(m, target)| sink.content(*target).map(|rows| (*m, rows)));
-        let rows = rows.collect::<Result<_>>()?;
-        Ok((sink, Shown::Rows(rows)))
-    };
-    tokio::task::spawn_blocking(open).await.map_err(|e| Error::bug("opening the tables has failed").because(e))?
-}
-
 struct SourceState {
     name: String,
     tail: Option<Tail>,
@@ -134,79 +101,9 @@ impl Engine {
         run: Run,
         store: Arc<Store>,
     ) -> Result<Engine> {
-        let last = store.checkpoint()?;
-        let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
-        let mut from = store.arrangements(&bodies)?;
-        let Start { kept, cut, moment, resumed } = Start::decide(&assembly, &sources, last.as_ref());
-        let oracle = Arc::new(Oracle::new(&assembly, config));
-        let left = last.as_ref().map(staged).transpose()?.flatten();
-        let dataflow = assembly.dataflow();
-        let maintained = last.as_ref().and_then(|last| last.maintained.clone());
-        let maintained = maintained.filter(|maintained| {
-            maintained.dataflow == dataflow && sources.iter().all(|(name, _)| cut.0.contains_key(name))
-        });
-        let models_kept = maintained.as_ref().map(|maintained| maintained.models.clone());
-        let served = models_kept.is_some();
-        let (sink, shown) = open_sink(iceberg_sink(config)?, oracle.clone(), left, models_kept).await?;
-        let maintained = maintained.filter(|_| matches!(shown, Shown::AsKept));
-        match (&last, &maintained) {
-            (None, _) => {}
-            (Some(last), Some(_)) => tracing::info!(moment = last.moment.0, "goes on from its checkpoint"),
-            (Some(_), None) => {
-                let why = match (cut.0.is_empty(), served) {
-                    (true, _) => "the sources are copied anew",
-                    (false, false) => "the models or their tables have changed",
-                    (false, true) => "the published tables show something else",
-                };
-                tracing::info!(why, "computes every model anew from the rows it has");
-            }
-        }
-        if maintained.is_none() {
-            // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
-            from.by_name.retain(|name, _| resumed.contains(name));
-        }
-        if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
-            let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
-            let (format, maintained) = (FORMAT, maintained.clone());
-            let checkpoint = Checkpoint { format, moment, cut: cut.clone(), tables, maintained, staged: None };
-            store.write(&checkpoint, &from, &bodies)?;
-        }
-
-        let tables: Vec<Table> = assembly.tables.iter().map(|t| t.table.clone()).collect();
-        let ids = kept.iter().map(|k| k.id);
-        let shapes: Vec<(u32, Table)> = ids.zip(tables.iter().cloned()).collect();
-        let base = Base::new(&shapes, &bodies, &mut from);
-        let models_kept = maintained.as_ref().map(|maintained| &maintained.models[..]);
-        let mut pending = Pending::new(&assembly.models, &assembly.compiled, &bodies, &mut from, models_kept);
-        let tables_of = sources.iter().map(|(name, _)| (0..kept.len()).filter(|t| kept[*t].source == *name).collect());
-        let intake = Intake::new(base, &bodies, tables_of.collect(), &mut from);
-        let from = maintained.is_some().then_some(from);
-        let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
-        // A state directory that was lost must not count anew: tables know only later Moments.
-        let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
-        let contents = (0..kept.len()).map(|table| intake.base().content(table)).collect::<Vec<_>>();
-        if maintained.is_none() {
-            for (number, content) in contents.iter().enumerate() {
-                let mut rows = Rows::default();
-                let mut feed = |rows: Rows| {
-                    flow.feed(moment, number, rows);
-                    pending.absorb(flow.close(moment)?);
-                    moment = moment.next();
-                    Ok::<(), Error>(())
-                };
-                content.each(&bodies, |row| {
-                    rows.push(row, 1);
-                    if rows.len() == PIECE_ROWS { feed(std::mem::take(&mut rows)) } else { Ok(()) }
-                })?;
-                if !rows.is_empty() {
-                    feed(rows)?;
-                }
-            }
-        }
-        if let Shown::Rows(shown) = shown {
-            shown.into_iter().for_each(|(number, rows)| pending.level(number, rows));
-        }
-
+        let names: Vec<String> = sources.iter().map(|(name, _)| name.clone()).collect();
+        let begun = begin(&assembly, &names, config, store).await?;
+        let Begun { moment, cut, last, kept, intake, flow, pending, sink, oracle, keeping, standing } = begun;
         let shows = |number: usize| Some(sink.published(oracle.target_of(number)?)?.into());
         let models = assembly.models.iter().enumerate().map(|(number, model)| ModelStatus {
             name: model.name.clone(),
@@ -229,14 +126,7 @@ impl Engine {
         let unsaid = numbered.filter(|(number, model)| !says(*number, &model.target.definition)).map(|(m, _)| m);
         let unsaid = unsaid.collect();
         let (done_sender, done) = mpsc::channel(4);
-        let keeping = Keeping { store: store.clone(), bodies: bodies.clone(), tables: kept.clone(), dataflow };
-        let standing = last.as_ref().filter(|_| sources.iter().all(|(name, _)| cut.0.contains_key(name)));
-        let standing = standing.map(|last| Last {
-            moment: last.moment,
-            cut: last.cut.clone(),
-            tables: contents,
-            withheld: numbers(&pending.withheld()),
-        });
+        let (store, bodies) = (keeping.store.clone(), keeping.bodies.clone());
         let publisher = Publisher::start(sink, keeping, standing, oracle.clone(), done_sender)?;
         let status = Arc::new(Mutex::new(Status {
             pipeline: config.pipeline.clone(),
@@ -244,7 +134,7 @@ impl Engine {
             phase: Phase::Copying,
             moment,
             cut: cut.clone(),
-            durable_moment: last.as_ref().map_or(Moment(0), |last| last.moment),
+            durable_moment: last,
             durable_cut: cut.clone(),
             lag_ms: None,
             rows_copied: 0,
@@ -259,7 +149,7 @@ impl Engine {
             let of: Vec<usize> = (0..kept.len()).filter(|t| kept[*t].source == name).collect();
             let target = if run.once { Some(source.present().await?) } else { None };
             let resume = cut.0.get(&name).cloned();
-            let copied = of.iter().map(|t| tables[*t].clone()).collect();
+            let copied = of.iter().map(|t| assembly.tables[*t].table.clone()).collect();
             let tail = source.start(copied, resume, Outlet::new(number, queue.clone()));
             let tail = tail.await.map_err(|e| e.doing(format!("follow source `{name}`")))?;
             states.push(SourceState { name, tail: Some(tail), target });
@@ -272,7 +162,7 @@ impl Engine {
             moment,
             cut,
             sources: states,
-            tables: tables.len(),
+            tables: kept.len(),
             intake,
             flow,
             pending,
@@ -439,8 +329,9 @@ impl Engine {
     fn fit(&self) {
         let resident = self.bodies.resident();
         let others = world::memory_bytes().saturating_sub(resident);
-        let floor = self.memory_bytes / 8;
-        self.bodies.allow(self.memory_bytes.saturating_sub(others).max(floor));
+        // A sixteenth is left for what comes between two looks.
+        let granted = self.memory_bytes - self.memory_bytes / 16;
+        self.bodies.allow(granted.saturating_sub(others).max(self.memory_bytes / 8));
     }
 
     fn publish(&mut self) -> Result<()> {
@@ -588,7 +479,7 @@ impl Engine {
     }
 }
 
-fn numbers(which: &[bool]) -> Vec<usize> {
+pub(super) fn numbers(which: &[bool]) -> Vec<usize> {
     (0..which.len()).filter(|number| which[*number]).collect()
 }
 
@@ -596,47 +487,5 @@ impl Phase {
     /// A Moment has closed: what was being copied is live.
     fn max_live(self) -> Phase {
         if self == Phase::Copying { Phase::Live } else { self }
-    }
-}
-
-/// What a start finds in the last checkpoint, and what it must do anew.
-struct Start {
-    /// In the order of the assembly's tables.
-    kept: Vec<Kept>,
-    /// Of the sources that resume; the others copy.
-    cut: Cut,
-    moment: Moment,
-    /// The base arrangements that serve, by name.
-    resumed: Vec<String>,
-}
-
-impl Start {
-    /// A source resumes if the store serves for every table that is needed of it; else it copies all of them.
-    fn decide(assembly: &Assembly, sources: &[(String, Box<dyn Source>)], last: Option<&Checkpoint>) -> Start {
-        let stored = last.map_or(&[][..], |last| &last.tables);
-        let mut cut = Cut::default();
-        for (name, _) in sources {
-            let position = last.and_then(|last| last.cut.0.get(name));
-            let mut of = assembly.tables.iter().filter(|t| t.source == *name);
-            let served = of.all(|t| stored.iter().any(|kept| kept.serves(name, &t.table)));
-            if let (Some(position), true) = (position, served) {
-                cut.0.insert(name.clone(), position.clone());
-            }
-        }
-        let mut next = stored.iter().map(|kept| kept.id + 1).max().unwrap_or(1);
-        let kept = assembly.tables.iter().map(|t| {
-            let same = stored.iter().find(|kept| kept.serves(&t.source, &t.table));
-            match same.filter(|_| cut.0.contains_key(&t.source)) {
-                Some(kept) => Kept::new(kept.id, &t.source, &t.described, &t.table),
-                None => {
-                    next += 1;
-                    Kept::new(next - 1, &t.source, &t.described, &t.table)
-                }
-            }
-        });
-        let kept: Vec<Kept> = kept.collect();
-        let resumed = kept.iter().filter(|k| cut.0.contains_key(&k.source));
-        let resumed = resumed.map(|k| Base::name(k.id, &k.name)).collect();
-        Start { kept, cut, moment: last.map_or(Moment(0), |last| last.moment), resumed }
     }
 }

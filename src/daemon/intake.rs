@@ -202,8 +202,11 @@ impl Intake {
         self.stuck = false;
         let mut step: Vec<(usize, Rows)> = std::mem::take(&mut self.open).into_iter().collect();
         if let Some((table, batch)) = self.unfed.pop_front() {
-            let mut rows = Rows::with_capacity(batch.rows(), 0);
-            batch.iter().for_each(|(row, diff)| rows.push(&row, diff));
+            let (mut rows, mut piece) = (Rows::with_capacity(batch.rows(), 0), batch.cursor());
+            while let Some((row, diff)) = piece.row() {
+                rows.push(row, diff);
+                piece.step();
+            }
             step.push((table, rows));
         }
         step
@@ -267,12 +270,12 @@ mod tests {
     }
 
     fn rows(intake: &Intake, table: usize) -> i64 {
-        let mut rows = 0;
-        let Ok(()) = intake.base().content(table).each(&intake.bodies, |_| {
-            rows += 1;
-            Ok::<(), std::convert::Infallible>(())
-        });
-        rows
+        let content = intake.base().content(table);
+        let (mut rows, mut count) = (content.walk(), 0);
+        while rows.advance().is_some() {
+            count += 1;
+        }
+        count
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod engine;
 mod intake;
 mod pending;
 mod publisher;
+mod start;
 pub mod status;
 mod step;
 

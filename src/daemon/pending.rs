@@ -8,7 +8,7 @@ use super::assembly::AssembledModel;
 use crate::flow::{Fault, Output};
 use crate::plan::Compiled;
 use crate::row::{Codec, Datum, Delta, Row, Rows, append};
-use crate::state::{Arrangements, Batch, Batches, Bodies, KeptModel, Spine, merge};
+use crate::state::{Arrangements, Batch, Batches, Bodies, KeptModel, Spine, Walk};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Pending {
                 tables: compiled[number].tables(),
                 published: model.published,
                 net: spine(net_name(&model.name)),
-                faults_there: whole(&faults, bodies).iter().map(|(_, diff)| diff).sum(),
+                faults_there: count(&faults),
                 faults,
                 some_faults: None,
                 rows: kept.map_or(0, |kept| kept[number].rows),
@@ -147,13 +147,17 @@ impl Pending {
     pub fn faults(&mut self, model: usize) -> &[Fault] {
         let model = &mut self.models[model];
         model.some_faults.get_or_insert_with(|| {
-            let whole = whole(&model.faults, &self.bodies);
-            let datums = |(row, _): (Vec<u8>, i64)| self.fault_codec.datums(&Row::from(row.as_slice()));
-            let fault = |datums: Vec<Datum>| match <[Datum; 2]>::try_from(datums) {
-                Ok([Datum::Text(message), Datum::Text(sample)]) => Fault { message, sample },
-                _ => unreachable!("faults are written above"),
-            };
-            whole.iter().take(FAULTS_SHOWN).map(datums).map(fault).collect()
+            let batches = model.faults.batches();
+            let (mut rows, mut faults) = (Walk::over(&batches), Vec::new());
+            while faults.len() < FAULTS_SHOWN
+                && let Some((row, _)) = rows.advance()
+            {
+                faults.push(match <[Datum; 2]>::try_from(self.fault_codec.datums(&Row::from(row))) {
+                    Ok([Datum::Text(message), Datum::Text(sample)]) => Fault { message, sample },
+                    _ => unreachable!("faults are written above"),
+                });
+            }
+            faults
         })
     }
 
@@ -174,6 +178,11 @@ fn faults_name(model: &str) -> String {
     format!("faults {model}")
 }
 
-fn whole(spine: &Spine, bodies: &Arc<Bodies>) -> Batch {
-    merge(&spine.batches(), bodies)
+fn count(faults: &Spine) -> i64 {
+    let batches = faults.batches();
+    let (mut rows, mut count) = (Walk::over(&batches), 0);
+    while let Some((_, diff)) = rows.advance() {
+        count += diff;
+    }
+    count
 }

@@ -13,7 +13,7 @@ use crate::commit::{Publication, Published, Sink, StagedTable};
 use crate::error::{Doing, Error, Result};
 use crate::row::{Cut, Delta, Moment, Row};
 use crate::state::{
-    Arrangements, Batches, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store, merge,
+    Arrangements, Batches, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store, Walk,
 };
 use crate::world::{self, crash_point};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Publisher {
                             return;
                         }
                     }
-                    Work::Audit { only, reply } => match load(&oracle, &keeping, last.as_ref(), only) {
+                    Work::Audit { only, reply } => match load(&oracle, last.as_ref(), only) {
                         Err(error) => drop(reply.send(Err(error))),
                         // Comparing needs no lock on anything: publishing goes on beside it.
                         Ok(loaded) => {
@@ -132,22 +132,26 @@ impl Publisher {
     }
 }
 
-fn load(oracle: &Oracle, keeping: &Keeping, last: Option<&Last>, only: Vec<String>) -> Result<Loaded> {
+fn load(oracle: &Oracle, last: Option<&Last>, only: Vec<String>) -> Result<Loaded> {
     let Some(last) = last else {
         return Err(Error::operator("nothing was published since the start, so there is nothing to verify yet")
             .hint("ask again in a moment"));
     };
     let at = (last.moment, last.cut.clone());
-    Loaded::load(oracle, at, &last.tables, &keeping.bodies, &last.withheld, only)
+    Loaded::load(oracle, at, &last.tables, &last.withheld, only)
 }
 
 fn perform(sink: &mut dyn Sink, keeping: &Keeping, oracle: &Oracle, job: Job) -> Result<Done> {
     let begun = world::instant();
     let number = |model: usize| oracle.target_of(model).expect("only published models have changes");
-    let net = |batches: Batches| -> Vec<Delta> {
-        merge(&batches, &keeping.bodies).iter().map(|(row, diff)| (Row::from(row.as_slice()), diff)).collect()
+    let net = |batches: &Batches| {
+        let (mut rows, mut deltas) = (Walk::over(batches), Vec::new());
+        while let Some((row, diff)) = rows.advance() {
+            deltas.push((Row::from(row), diff));
+        }
+        deltas
     };
-    let changes = job.changes.into_iter().map(|(model, batches)| (model, net(batches)));
+    let changes = job.changes.iter().map(|(model, batches)| (*model, net(batches)));
     let mut changes: Vec<(usize, Vec<Delta>)> = changes.filter(|(_, deltas)| !deltas.is_empty()).collect();
     for model in job.unsaid {
         if changes.iter().all(|(changed, _)| *changed != model) {

@@ -3,11 +3,10 @@
 //! A source may say no more than a key, or leave out what did not change: the row as it was is here. A table is a
 //! spine whose rows begin with their key, and `open`, what the open Moment has changed so far.
 
-use super::{Arrangements, Batch, Batches, Bodies, Spine, merge};
+use super::{Arrangements, Batch, Batches, Bodies, Spine, Walk};
 use crate::error::{Error, Result};
 use crate::row::{Change, Codec, Delta, NewRow, Row, RowWriter, Rows, Table, TableName};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 pub struct Base {
@@ -92,10 +91,10 @@ impl Base {
                 let batches = held.settled.iter().chain(held.ahead.batches().iter()).cloned().collect();
                 let settled = Content { batches, order: held.order.clone() };
                 let mut keys: Vec<Row> = held.open.keys().cloned().collect();
-                let Ok(()) = settled.each(&self.bodies, |row| {
+                let mut rows = settled.walk();
+                while let Some(row) = rows.advance() {
                     keys.push(held.key(&Row::from(row)));
-                    Ok::<(), Infallible>(())
-                });
+                }
                 for key in keys {
                     deltas.extend(held.set(&key, None).map(|row| (row, -1)));
                 }
@@ -256,18 +255,25 @@ pub struct Content {
 
 impl Content {
     /// Every row, in the order of its key.
-    pub fn each<E>(&self, bodies: &Arc<Bodies>, mut hear: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let whole = merge(&self.batches, bodies);
-        let (mut cursor, mut given) = (whole.cursor(), Rows::default());
-        while let Some((row, diff)) = cursor.row() {
-            debug_assert_eq!(diff, 1, "a key has one row");
-            given.clear();
-            self.order.put(row, &mut given);
-            given.end(1);
-            hear(given.row(0))?;
-            cursor.step();
-        }
-        Ok(())
+    pub fn walk(&self) -> ContentWalk<'_> {
+        ContentWalk { rows: Walk::over(&self.batches), order: &self.order, given: Rows::default() }
+    }
+}
+
+pub struct ContentWalk<'a> {
+    rows: Walk<'a>,
+    order: &'a Order,
+    given: Rows,
+}
+
+impl ContentWalk<'_> {
+    pub fn advance(&mut self) -> Option<&[u8]> {
+        let (row, diff) = self.rows.advance()?;
+        debug_assert_eq!(diff, 1, "a key has one row");
+        self.given.clear();
+        self.order.put(row, &mut self.given);
+        self.given.end(1);
+        Some(self.given.row(0))
     }
 }
 
@@ -346,12 +352,12 @@ mod tests {
         Base::new(&[(1, table)], bodies, from)
     }
 
-    fn content(base: &Base, bodies: &Arc<Bodies>) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let Ok(()) = base.content(0).each(bodies, |row| {
+    fn content(base: &Base) -> Vec<Row> {
+        let (content, mut rows) = (base.content(0), Vec::new());
+        let mut walk = content.walk();
+        while let Some(row) = walk.advance() {
             rows.push(Row::from(row));
-            Ok::<(), Infallible>(())
-        });
+        }
         rows
     }
 
@@ -367,9 +373,9 @@ mod tests {
         let patch = NewRow::Patch(vec![None, Some(Datum::Int32(9))]);
         let moved = apply(&mut base, Change::Update { old_key: Some(key(1)), new: patch }).expect("applies");
         assert_eq!(moved, [(row(1, "a"), -1), (row(9, "a"), 1)]);
-        assert_eq!(content(&base, &bodies), [row(1, "a"), row(2, "b")], "the Moment is still open");
+        assert_eq!(content(&base), [row(1, "a"), row(2, "b")], "the Moment is still open");
         base.settle(0);
-        assert_eq!(content(&base, &bodies), [row(2, "b"), row(9, "a")]);
+        assert_eq!(content(&base), [row(2, "b"), row(9, "a")]);
         assert_eq!(apply(&mut base, Change::Delete { key: key(9) }).expect("applies"), [(row(9, "a"), -1)]);
         assert!(apply(&mut base, Change::Delete { key: key(1) }).is_err());
         assert!(apply(&mut base, Change::Delete { key: key(9) }).is_err());
@@ -381,7 +387,7 @@ mod tests {
         assert_eq!(gone, [(row(2, "b"), -1), (row(3, "c"), -1)]);
         apply(&mut base, Change::Insert(row(2, "d"))).expect("applies");
         base.settle(0);
-        assert_eq!(content(&base, &bodies), [row(2, "d")]);
+        assert_eq!(content(&base), [row(2, "d")]);
     }
 
     #[test]
@@ -411,8 +417,8 @@ mod tests {
             base.advance(0);
         }
         assert_eq!(deltas, [(row(1, "a"), -1), (row(1, "b"), 1), (row(1, "b"), -1), (row(1, "c"), 1)]);
-        assert_eq!(content(&base, &bodies), [row(1, "a")]);
+        assert_eq!(content(&base), [row(1, "a")]);
         base.settle(0);
-        assert_eq!(content(&base, &bodies), [row(1, "c")]);
+        assert_eq!(content(&base), [row(1, "c")]);
     }
 }

@@ -120,15 +120,6 @@ impl Batch {
         }
         builder.finish()
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Diff)> {
-        let mut cursor = self.cursor();
-        std::iter::from_fn(move || {
-            let (row, diff) = cursor.row().map(|(row, diff)| (row.to_vec(), diff))?;
-            cursor.step();
-            Some((row, diff))
-        })
-    }
 }
 
 /// A slot as a head has it.
@@ -230,6 +221,37 @@ impl Cursor<'_> {
         self.slot = slot;
         self.at = 0;
         self.block = self.batch.slots.get(slot).map(|slot| slot.block());
+    }
+}
+
+/// The rows of batches that are one arrangement together, in order, each once; nothing is made of them.
+pub struct Walk<'a> {
+    batches: Vec<Cursor<'a>>,
+    row: Vec<u8>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn over(batches: &'a [Arc<Batch>]) -> Walk<'a> {
+        Walk { batches: batches.iter().map(|batch| batch.cursor()).collect(), row: Vec::new() }
+    }
+
+    pub fn advance(&mut self) -> Option<(&[u8], Diff)> {
+        loop {
+            let rows = self.batches.iter().filter_map(|batch| batch.row().map(|(row, _)| row));
+            let least = rows.min_by(|a, b| compare(a, b))?;
+            self.row.clear();
+            self.row.extend_from_slice(least);
+            let mut sum = 0;
+            for batch in &mut self.batches {
+                if let Some(diff) = batch.row().filter(|(row, _)| *row == self.row).map(|(_, diff)| diff) {
+                    sum += diff;
+                    batch.step();
+                }
+            }
+            if sum != 0 {
+                return Some((&self.row, sum));
+            }
+        }
     }
 }
 

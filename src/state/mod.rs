@@ -27,7 +27,7 @@ mod rocks;
 mod spine;
 
 pub use base::{Base, Content};
-pub use batch::{Batch, Cursor, merge};
+pub use batch::{Batch, Cursor, Walk, merge};
 pub use bodies::{BlockStore, Bodies};
 pub use rocks::Store;
 pub use spine::{Batches, Spine};

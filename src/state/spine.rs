@@ -149,6 +149,7 @@ fn elsewhere(run: Vec<Arc<Batch>>, bodies: &Arc<Bodies>) -> Receiver<Arc<Batch>>
 mod tests {
     use super::*;
     use crate::row::{Diff, Rows};
+    use crate::state::Walk;
     use std::collections::BTreeMap;
 
     struct Dice(u64);
@@ -193,8 +194,15 @@ mod tests {
             }
             let classes = (plain.len() as u64).max(1).ilog2() / 2 + 1;
             assert!(spine.batches().len() <= 8 * classes as usize + 8, "seed {seed}: too many batches");
-            let whole = merge(&spine.batches(), &bodies);
-            assert!(whole.iter().eq(plain.clone()), "seed {seed}: other rows");
+            let whole = Arc::new(merge(&spine.batches(), &bodies));
+            for batches in [&spine.batches()[..], std::slice::from_ref(&whole)] {
+                let (mut walk, mut rows) = (Walk::over(batches), plain.iter());
+                while let Some((row, diff)) = walk.advance() {
+                    let expected = rows.next().map(|(row, diff)| (row.as_slice(), *diff));
+                    assert_eq!(Some((row, diff)), expected, "seed {seed}: another row");
+                }
+                assert!(rows.next().is_none(), "seed {seed}: rows are missing");
+            }
 
             let mut cursor = whole.cursor();
             let mut number = 0;
