@@ -6,14 +6,16 @@
 //!
 //! `cargo test --release --bench change_to_publish -- [--transactions N] [--rate PER_SECOND] [--commit-every 1s]`
 
+#[path = "in_process.rs"]
+mod in_process;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use driftless::daemon::{Assembly, Config, Observed, Run};
-use driftless::project::{Options, Project};
+use driftless::daemon::Observed;
 use driftless::row::Position;
+use in_process::{InProcess, setting};
 
 const TABLE: &str = "create table events (id bigint primary key, kind int not null, amount numeric(12, 2) not null);
     insert into events select i, i % 100, i from generate_series(1, 100000) i;";
@@ -27,11 +29,6 @@ struct Sent {
 }
 
 fn main() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let setting = |name: &str, default: &str| {
-        let mut args = std::env::args().skip_while(|arg| arg != name);
-        args.nth(1).unwrap_or_else(|| default.to_string())
-    };
     let transactions: usize = setting("--transactions", "10000").parse().expect("a number");
     let rate: u64 = setting("--rate", "500").parse().expect("a number");
     let commit_every = setting("--commit-every", "1s");
@@ -45,28 +42,7 @@ fn main() {
     let url = postgres.url("app");
     files.write("driftless.yml", &format!("sources:\n  app:\n    postgres: \"{url}\"\ncommit_every: {commit_every}\n"));
 
-    let (observer, observed) = std::sync::mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let dir = files.path().to_path_buf();
-    let daemon = std::thread::spawn(move || {
-        let project = Project::load(&dir, &Options::default()).expect("the project loads");
-        let config = Config::load(&project).expect("the configuration loads");
-        let models: Vec<_> = project.models.iter().collect();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        runtime.block_on(async {
-            let (assembly, _, sources) = Assembly::live(&project, &config, &models).await.expect("it compiles");
-            let run = Run { once: false, observer: Some(observer) };
-            let stop = async { drop(stopped.await) };
-            driftless::daemon::run(assembly, sources, &config, run, stop).await.expect("it runs");
-        });
-    });
-    let first = |observed: &std::sync::mpsc::Receiver<Observed>| loop {
-        if let Observed::Published { .. } = observed.recv().expect("the daemon runs") {
-            return;
-        }
-    };
-    first(&observed);
+    let daemon = InProcess::start(files.path(), &[]);
 
     let mut sent = Vec::with_capacity(transactions);
     let begun = Instant::now();
@@ -87,13 +63,12 @@ fn main() {
     let (mut maintained, mut published) = (Vec::new(), Vec::new());
     let deadline = Duration::from_secs(60);
     while published.len() < sent.len() {
-        match observed.recv_timeout(deadline).expect("the daemon goes on publishing") {
+        match daemon.observed.recv_timeout(deadline).expect("the daemon goes on publishing") {
             Observed::Maintained { cut, at, .. } => see(&sent, &mut maintained, &cut.0["app"], at),
             Observed::Published { cut, at, .. } => see(&sent, &mut published, &cut.0["app"], at),
         }
     }
-    let _ = stop.send(());
-    daemon.join().expect("the daemon stops");
+    daemon.finish();
     report(transactions, rate, wall, &commit_every, &mut maintained, &mut published);
 }
 

@@ -6,15 +6,17 @@
 //!
 //! `cargo test --release --bench huge_transaction -- [--rows 3000000] [--keys 100000] [--commit-every 1s] [--trace]`
 
+#[path = "in_process.rs"]
+mod in_process;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use driftless::daemon::{Assembly, Config, Observed, Run};
-use driftless::project::{Options, Project};
+use driftless::daemon::Observed;
 use driftless::row::Position;
+use in_process::{InProcess, setting};
 
 const FILES: &[(&str, &str)] = &[
     ("highest.sql", "select key, max(value) as highest from {{ source('huge', 'events') }} group by key"),
@@ -32,11 +34,6 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 fn main() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let setting = |name: &str, default: &str| {
-        let mut args = std::env::args().skip_while(|arg| arg != name);
-        args.nth(1).unwrap_or_else(|| default.to_string())
-    };
     let rows: u64 = setting("--rows", "3000000").parse().expect("a number");
     let keys: u64 = setting("--keys", "100000").parse().expect("a number");
     let commit_every = setting("--commit-every", "1s");
@@ -50,24 +47,7 @@ fn main() {
     let config = format!("sources:\n{}{}commit_every: {commit_every}\n", source("huge"), source("steady"));
     files.write("driftless.yml", &config);
 
-    let (observer, observed) = std::sync::mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let dir = files.path().to_path_buf();
-    let daemon = std::thread::spawn(move || {
-        let project = Project::load(&dir, &Options::default()).expect("the project loads");
-        let config = Config::load(&project).expect("the configuration loads");
-        let wanted = ["highest", "latest", "tick_count"];
-        let models: Vec<_> = project.models.iter().filter(|m| wanted.contains(&m.name.as_str())).collect();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        runtime.block_on(async {
-            let (assembly, _, sources) = Assembly::live(&project, &config, &models).await.expect("it compiles");
-            let run = Run { once: false, observer: Some(observer) };
-            let stop = async { drop(stopped.await) };
-            driftless::daemon::run(assembly, sources, &config, run, stop).await.expect("it runs");
-        });
-    });
-    while !matches!(observed.recv().expect("the daemon runs"), Observed::Published { .. }) {}
+    let daemon = InProcess::start(files.path(), &["highest", "latest", "tick_count"]);
 
     let done = std::sync::Arc::new(AtomicBool::new(false));
     let ticker = {
@@ -98,7 +78,7 @@ fn main() {
     let (mut seen, mut whole, mut shown) = (Vec::new(), None, None);
     let mut reached = None;
     while shown.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(2)) {
-        let observed = observed.recv_timeout(Duration::from_secs(300)).expect("the daemon goes on");
+        let observed = daemon.observed.recv_timeout(Duration::from_secs(300)).expect("the daemon goes on");
         match &observed {
             Observed::Maintained { cut, behind, at, .. } => {
                 if cut.0["huge"].reaches(&end) {
@@ -117,8 +97,7 @@ fn main() {
     }
     done.store(true, Relaxed);
     let sent = ticker.join().expect("the ticker ticks");
-    let _ = stop.send(());
-    daemon.join().expect("the daemon stops");
+    daemon.finish();
 
     let since = |at: Instant| (at - committed).as_secs_f64();
     if std::env::args().any(|arg| arg == "--trace") {

@@ -251,9 +251,6 @@ pub fn published(catalog: &Path, namespace: &str, table: &str) -> Result<Option<
     if !catalog.exists() {
         return Ok(None);
     }
-    if !catalog.exists() {
-        return Ok(None);
-    }
     let Some(location) = Catalog::open_to_read(catalog)?.location(namespace, table)? else { return Ok(None) };
     table::head(&Store::new()?, &location).doing(format!("read table `{namespace}.{table}`"))
 }
