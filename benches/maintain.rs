@@ -204,7 +204,7 @@ impl Keeper {
     fn start(keeping: Keeping) -> Keeper {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = Arc::new(Store::open(dir.path()).expect("it opens"));
-        let bodies = Bodies::new(Some(store.clone()), keeping.memory_mib << 20, 1);
+        let bodies = Bodies::new(Some(store.clone()), keeping.memory_mib << 20);
         // One waits while one is written: who finds no room goes on without.
         let (writer, work) = sync_channel::<(Moment, Arrangements)>(0);
         let written = bodies.clone();
@@ -223,7 +223,7 @@ impl Keeper {
             return;
         }
         self.last = Instant::now();
-        let mut arrangements = Arrangements::new(&self.bodies);
+        let mut arrangements = Arrangements::default();
         flow.pin(&mut arrangements).expect("the workers live");
         let _ = self.writer.try_send((moment, arrangements));
         let (memory, resident) = (self.keeping.memory_mib << 20, self.bodies.resident());

@@ -246,7 +246,7 @@ fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: A
     let mut sink = iceberg_sink(config)?;
     sink.open(&oracle.targets(), staged(&checkpoint)?.as_ref())?;
     drop(sink);
-    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes);
     let base = Base::new(&kept, &bodies, &mut store.arrangements(&bodies)?);
     let tables: Vec<Content> = (0..kept.len()).map(|table| base.content(table)).collect();
     let at = (checkpoint.moment, checkpoint.cut);

@@ -72,7 +72,7 @@ pub fn state(config: &Config) -> Result<StateReport> {
         None => {}
     }
     let store = Arc::new(Store::open_left(&config.state)?);
-    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes);
     let arrangements = store.arrangements(&bodies)?.sizes();
     Ok(StateReport { arrangements, files_bytes: store.disk_bytes() })
 }

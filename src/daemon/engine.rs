@@ -405,7 +405,7 @@ impl Engine {
 
     /// Everything as the last Moment that closed has left it.
     fn arrangements(&self) -> Result<Arrangements> {
-        let mut arrangements = Arrangements::new(&self.bodies);
+        let mut arrangements = Arrangements::default();
         self.intake.pin(&mut arrangements);
         self.pending.pin(&mut arrangements);
         self.flow.pin(&mut arrangements)?;

@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn others_go_by_while_a_huge_transaction_is_taken_in_and_fed() {
         let bodies = Bodies::resident_only();
-        let mut intake = intake(&bodies, &mut Arrangements::new(&bodies));
+        let mut intake = intake(&bodies, &mut Arrangements::default());
         let piece = PIECE_ROWS as i64;
         let small = |id: i64, lsn| transaction(id..id + 1, lsn);
         intake.hear(0, small(0, 1));
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(rows(&intake, 0), 3 * piece + 1);
 
         // A checkpoint keeps what is not fed.
-        let mut pinned = Arrangements::new(&bodies);
+        let mut pinned = Arrangements::default();
         intake.pin(&mut pinned);
         let mut again = self::intake(&bodies, &mut pinned);
         for intake in [&mut intake, &mut again] {

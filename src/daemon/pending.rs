@@ -119,8 +119,8 @@ impl Pending {
     /// What a checkpoint must name.
     pub fn pin(&self, to: &mut Arrangements) {
         for model in &self.models {
-            to.by_name.insert(net_name(&model.name), vec![model.net.batches()]);
-            to.by_name.insert(faults_name(&model.name), vec![model.faults.batches()]);
+            to.by_name.insert(net_name(&model.name), vec![model.net.pin()]);
+            to.by_name.insert(faults_name(&model.name), vec![model.faults.pin()]);
         }
     }
 

@@ -43,7 +43,7 @@ pub struct Begun {
 /// `sources` by name, in their order.
 pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, store: Arc<Store>) -> Result<Begun> {
     let last = store.checkpoint()?;
-    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes, store.clear_unnamed()?);
+    let bodies = Bodies::new(Some(store.clone()), config.memory_bytes);
     let mut from = store.arrangements(&bodies)?;
     let Start { kept, cut, moment, resumed } = Start::decide(assembly, sources, last.as_ref());
     let oracle = Arc::new(Oracle::new(assembly, config));

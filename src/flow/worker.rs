@@ -155,7 +155,7 @@ fn work(
                 }
             }
             Command::Pin => {
-                let batches = spines.iter().map(|(name, spine)| (name.clone(), spine.borrow().batches()));
+                let batches = spines.iter().map(|(name, spine)| (name.clone(), spine.borrow().pin()));
                 if shares.send(Share::Pinned(worker.index(), batches.collect())).is_err() {
                     return;
                 }

@@ -138,7 +138,7 @@ impl Base {
     /// What a checkpoint must name, as of the last Moment that closed.
     pub fn pin(&self, to: &mut Arrangements) {
         for held in &self.tables {
-            to.by_name.insert(held.place.clone(), vec![held.settled.clone()]);
+            to.by_name.insert(held.place.clone(), vec![held.spine.pin()]);
         }
     }
 }
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn changes_become_exact_deltas_wherever_the_old_row_is() {
         let bodies = Bodies::resident_only();
-        let mut base = base(&bodies, &mut Arrangements::new(&bodies));
+        let mut base = base(&bodies, &mut Arrangements::default());
         base.load(0, &[row(1, "a"), row(2, "b")]);
         let apply = |base: &mut Base, change| {
             let mut deltas = Vec::new();
@@ -393,9 +393,9 @@ mod tests {
     #[test]
     fn a_base_goes_on_from_what_was_pinned() {
         let bodies = Bodies::resident_only();
-        let mut first = base(&bodies, &mut Arrangements::new(&bodies));
+        let mut first = base(&bodies, &mut Arrangements::default());
         first.load(0, &[row(1, "a"), row(2, "b")]);
-        let mut pinned = Arrangements::new(&bodies);
+        let mut pinned = Arrangements::default();
         first.pin(&mut pinned);
         first.apply(0, Change::Delete { key: key(1) }, &mut Vec::new()).expect("applies");
         first.settle(0);
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn what_is_ahead_is_found_and_not_shown() {
         let bodies = Bodies::resident_only();
-        let mut base = base(&bodies, &mut Arrangements::new(&bodies));
+        let mut base = base(&bodies, &mut Arrangements::default());
         base.load(0, &[row(1, "a")]);
         let mut deltas = Vec::new();
         for text in ["b", "c"] {

@@ -12,13 +12,14 @@
 use super::block::Block;
 use crate::error::Result;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 /// Keeps bodies, and heads of batches, by number. What it was given may be lost in a crash until a checkpoint
 /// has been written.
 pub trait BlockStore: Send + Sync {
-    fn put(&self, id: u64, body: &[u8]) -> Result<()>;
+    /// Gives its number: always a greater one.
+    fn put(&self, body: Vec<u8>) -> Result<u64>;
     fn get(&self, id: u64) -> Result<Vec<u8>>;
 }
 
@@ -45,7 +46,7 @@ pub struct Slot {
     first: Box<[u8]>,
     rows: u32,
     size: u32,
-    stored: OnceLock<Stored>,
+    stored: OnceLock<Arc<Stored>>,
     held: Mutex<Option<Arc<Block>>>,
     touched: AtomicBool,
     bodies: Arc<Bodies>,
@@ -69,10 +70,6 @@ impl Slot {
         self.body().is_some()
     }
 
-    pub fn on_disk(&self) -> bool {
-        self.stored.get().is_some()
-    }
-
     pub fn block(self: &Arc<Slot>) -> Arc<Block> {
         if let Some(block) = self.body().as_ref() {
             if !self.touched.load(Relaxed) {
@@ -92,15 +89,15 @@ impl Slot {
         block
     }
 
-    /// The number under which the store has the body, which is put there if it has not.
-    pub fn stored(&self) -> Result<u64> {
+    /// The body as the store has it; it is put there if it is not.
+    pub fn stored(&self) -> Result<Arc<Stored>> {
         let body = self.body();
         if let Some(stored) = self.stored.get() {
-            return Ok(stored.id());
+            return Ok(stored.clone());
         }
         let block = body.as_ref().expect("a body is in memory or in the store");
-        let stored = self.bodies.put(&block.write())?;
-        Ok(self.stored.get_or_init(|| stored).id())
+        let stored = Arc::new(self.bodies.put(block.write())?);
+        Ok(self.stored.get_or_init(|| stored).clone())
     }
 
     fn read(&self) -> Block {
@@ -146,24 +143,21 @@ pub struct Bodies {
     /// Who has a body in memory, the longest first.
     clock: Mutex<Clock>,
     dead: Mutex<Vec<u64>>,
-    next: AtomicU64,
 }
 
 impl Bodies {
     /// All in memory, whatever it takes.
     pub fn resident_only() -> Arc<Bodies> {
-        Bodies::new(None, usize::MAX, 1)
+        Bodies::new(None, usize::MAX)
     }
 
-    /// Bodies get numbers from `next` on.
-    pub fn new(store: Option<Arc<dyn BlockStore>>, budget: usize, next: u64) -> Arc<Bodies> {
+    pub fn new(store: Option<Arc<dyn BlockStore>>, budget: usize) -> Arc<Bodies> {
         Arc::new(Bodies {
             store,
             budget: AtomicUsize::new(budget),
             resident: AtomicUsize::new(0),
             clock: Mutex::default(),
             dead: Mutex::default(),
-            next: AtomicU64::new(next),
         })
     }
 
@@ -182,12 +176,12 @@ impl Bodies {
     }
 
     /// A slot whose body is in the store.
-    pub fn restore(self: &Arc<Bodies>, first: &[u8], rows: u32, size: u32, id: u64) -> Arc<Slot> {
+    pub fn restore(self: &Arc<Bodies>, first: &[u8], rows: u32, size: u32, body: Arc<Stored>) -> Arc<Slot> {
         Arc::new(Slot {
             first: first.into(),
             rows,
             size,
-            stored: OnceLock::from(self.claim(id)),
+            stored: OnceLock::from(body),
             held: Mutex::new(None),
             touched: AtomicBool::new(false),
             bodies: self.clone(),
@@ -199,21 +193,14 @@ impl Bodies {
         self.resident.load(Relaxed)
     }
 
-    /// The number that the next body gets.
-    pub fn next(&self) -> u64 {
-        self.next.load(Relaxed)
-    }
-
     /// Numbers of stored bodies that nobody holds any more; the caller may take them.
     pub fn dead(&self) -> MutexGuard<'_, Vec<u64>> {
         self.dead.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn put(self: &Arc<Bodies>, body: &[u8]) -> Result<Stored> {
+    pub fn put(self: &Arc<Bodies>, body: Vec<u8>) -> Result<Stored> {
         let store = self.store.as_ref().expect("only what has a store is written to one");
-        let id = self.next.fetch_add(1, Relaxed);
-        store.put(id, body)?;
-        Ok(self.claim(id))
+        Ok(self.claim(store.put(body)?))
     }
 
     pub fn get(&self, id: u64) -> Result<Vec<u8>> {

@@ -23,12 +23,15 @@ mod base;
 mod batch;
 mod block;
 mod bodies;
+mod head;
+mod merge;
 mod rocks;
 mod spine;
 
 pub use base::{Base, Content};
-pub use batch::{Batch, Cursor, Walk, merge};
+pub use batch::{Batch, Cursor, Walk};
 pub use bodies::{BlockStore, Bodies};
+pub use merge::merge;
 pub use rocks::Store;
 pub use spine::{Batches, Spine};
 
@@ -40,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes with every change of what is written, rows included.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What is true on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,18 +76,12 @@ pub struct KeptModel {
 }
 
 /// Arrangements as they are at one Moment, by name; of each, what every worker has.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Arrangements {
     pub by_name: BTreeMap<String, Vec<Batches>>,
-    /// What is stored from this number on, and not named here, is younger.
-    younger: u64,
 }
 
 impl Arrangements {
-    pub fn new(bodies: &Bodies) -> Arrangements {
-        Arrangements { by_name: BTreeMap::new(), younger: bodies.next() }
-    }
-
     /// What each takes, over all workers, in the order of their names.
     pub fn sizes(&self) -> Vec<Size> {
         let size = |(name, workers): (&String, &Vec<Batches>)| {
@@ -92,10 +89,10 @@ impl Arrangements {
             for batch in workers.iter().flat_map(|batches| batches.iter()) {
                 size.batches += 1;
                 size.rows += batch.rows();
+                size.bytes_on_disk += batch.bytes_on_disk();
                 for slot in batch.slots() {
                     size.bytes += slot.size();
                     size.bytes_in_memory += if slot.resident() { slot.size() } else { 0 };
-                    size.bytes_on_disk += if slot.on_disk() { slot.size() } else { 0 };
                 }
             }
             size

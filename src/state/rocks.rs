@@ -1,14 +1,17 @@
 //! The store on RocksDB; the only file that names it.
 //!
-//! Two column families: `block` (number → body of a block, or head of a batch) and `meta` (the checkpoint, and
-//! which batches it names). Never single rows. Only the write of a checkpoint is synced: it carries all that
-//! came before it in the log. Bodies are cached by `Bodies`, decoded, under our own budget: not here.
+//! Two column families: `block` (number → body of a block, or head of a batch; see [`segments`]) and `meta` (the
+//! checkpoint, and which batches it names). Never single rows. Bodies are in files before the one synced write of
+//! the checkpoint that names them. They are cached by `Bodies`, decoded, under our own budget: not here.
+
+mod segments;
 
 use super::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT};
 use crate::error::{Doing, Error, Result};
-use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch, WriteOptions};
+use segments::Segments;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,18 +22,15 @@ const META: &str = "meta";
 const CHECKPOINT: &[u8] = b"checkpoint";
 const NAMED: &[u8] = b"arrangements";
 
-/// RocksDB gathers so much before it writes a file: what it adds to our own budget, once or twice.
-const MEMTABLE_BYTES: usize = 16 << 20;
-
 /// Which batches a checkpoint names.
 #[derive(Default, Serialize, Deserialize)]
 struct Named {
-    younger: u64,
     /// For each arrangement, for each worker, the batches' heads.
     heads: BTreeMap<String, Vec<Vec<u64>>>,
 }
 
 pub struct Store {
+    segments: Segments,
     db: DB,
     dir: PathBuf,
     /// Held as long as the store is; the file names the process.
@@ -74,23 +74,34 @@ impl Store {
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(512);
-        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-        options.set_write_buffer_size(MEMTABLE_BYTES);
         let mut table = BlockBasedOptions::default();
         table.disable_cache();
-        table.set_bloom_filter(10.0, false);
         options.set_block_based_table_factory(&table);
-        let families = [BLOCK, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let mut blocks = options.clone();
+        blocks.set_disable_auto_compactions(true);
+        // What lives long is packed when it moves.
+        blocks.set_compression_type(DBCompressionType::Lz4);
+        let families = [(BLOCK, &blocks), (META, &options)];
+        let families = families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options.clone()));
         let db = DB::open_cf_descriptors(&options, &rocks, families).map_err(|e| damaged(&rocks, e)).doing(doing())?;
-        let store = Store { db, dir: dir.to_path_buf(), _lock: lock };
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
-        match store.meta::<Format>(CHECKPOINT)? {
-            Some(Format { format }) if format != FORMAT => Err(older()).doing(doing()),
-            _ => Ok(store),
+        if meta::<Format>(&db, dir, CHECKPOINT)?.is_some_and(|Format { format }| format != FORMAT) {
+            return Err(older()).doing(doing());
         }
+        let incoming = dir.join("incoming");
+        // What a process that was killed has left there is nothing.
+        let fresh = std::fs::remove_dir_all(&incoming).or_else(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(e),
+        });
+        fresh.and_then(|()| std::fs::create_dir(&incoming)).map_err(|e| unusable(dir, e)).doing(doing())?;
+        options.set_compression_type(DBCompressionType::None);
+        let live = live(&db, dir)?;
+        let segments = Segments::open(incoming, options, &db, family(&db, BLOCK), &live)?;
+        Ok(Store { segments, db, dir: dir.to_path_buf(), _lock: lock })
     }
 
     pub fn dir(&self) -> &Path {
@@ -98,37 +109,13 @@ impl Store {
     }
 
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        self.meta(CHECKPOINT)
-    }
-
-    /// Makes ready for the bodies of this process: clears away what no checkpoint names, and gives the first number
-    /// that is free.
-    pub fn clear_unnamed(&self) -> Result<u64> {
-        let named: Named = self.meta(NAMED)?.unwrap_or_default();
-        let mut live: HashSet<u64> = HashSet::new();
-        for head in named.heads.values().flatten().flatten() {
-            live.insert(*head);
-            live.extend(Batch::names(&self.get(*head)?)?);
-        }
-        let from = named.younger.to_be_bytes();
-        let start = IteratorMode::From(&from, rocksdb::Direction::Forward);
-        let (mut batch, mut next) = (WriteBatch::default(), named.younger.max(1));
-        for entry in self.db.iterator_cf(self.family(BLOCK), start) {
-            let (key, _) = entry.map_err(|e| damaged(&self.dir, e))?;
-            let id = u64::from_be_bytes(key.as_ref().try_into().map_err(|_| self.foreign_key())?);
-            next = next.max(id + 1);
-            if !live.contains(&id) {
-                batch.delete_cf(self.family(BLOCK), key);
-            }
-        }
-        self.db.write(batch).map_err(|e| damaged(&self.dir, e)).doing("clear what no checkpoint names")?;
-        Ok(next)
+        meta(&self.db, &self.dir, CHECKPOINT)
     }
 
     /// The arrangements that the last checkpoint names; no body is read.
     pub fn arrangements(&self, bodies: &Arc<Bodies>) -> Result<Arrangements> {
-        let named: Named = self.meta(NAMED)?.unwrap_or_default();
-        let mut arrangements = Arrangements::new(bodies);
+        let named: Named = meta(&self.db, &self.dir, NAMED)?.unwrap_or_default();
+        let mut arrangements = Arrangements::default();
         for (name, workers) in named.heads {
             let batch = |id: &u64| Batch::restore(*id, bodies).map(Arc::new);
             let batches = |heads: Vec<u64>| heads.iter().map(batch).collect::<Result<_>>();
@@ -140,61 +127,77 @@ impl Store {
     }
 
     /// Makes `checkpoint` true: first the bodies that are not stored yet, then, in one synced write, what names
-    /// them. What nobody holds any more goes with it.
+    /// them. What nobody held before goes after it.
     pub fn write(&self, checkpoint: &Checkpoint, arrangements: &Arrangements, bodies: &Arc<Bodies>) -> Result<()> {
-        let mut named = Named { younger: arrangements.younger, heads: BTreeMap::new() };
+        let dead = std::mem::take(&mut *bodies.dead());
+        let mut named = Named::default();
         for (name, workers) in &arrangements.by_name {
-            let heads = |batches: &super::Batches| batches.iter().map(|batch| batch.stored(bodies)).collect();
+            let heads = |batches: &super::Batches| {
+                let heads = batches.iter().map(|batch| batch.stored(bodies)).collect::<Result<Vec<_>>>()?;
+                Ok(heads.concat())
+            };
             let workers = workers.iter().map(heads).collect::<Result<_>>().doing("write a checkpoint")?;
             named.heads.insert(name.clone(), workers);
         }
+        let (block, meta) = (family(&self.db, BLOCK), family(&self.db, META));
+        self.segments.seal(&self.db, block).doing("write a checkpoint")?;
         let plain = |e| Error::bug("a checkpoint is plain data").because(e);
         let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(META), CHECKPOINT, serde_json::to_vec(checkpoint).map_err(plain)?);
-        batch.put_cf(self.family(META), NAMED, serde_json::to_vec(&named).map_err(plain)?);
-        for id in std::mem::take(&mut *bodies.dead()) {
-            batch.delete_cf(self.family(BLOCK), id.to_be_bytes());
-        }
+        batch.put_cf(meta, CHECKPOINT, serde_json::to_vec(checkpoint).map_err(plain)?);
+        batch.put_cf(meta, NAMED, serde_json::to_vec(&named).map_err(plain)?);
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")
+        self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")?;
+        self.segments.bury(dead, &self.db, block).doing("clear what no checkpoint names")
     }
 
     /// What all files of the store take on disk.
     pub fn disk_bytes(&self) -> u64 {
-        let size = |family| self.db.property_int_value_cf(self.family(family), "rocksdb.total-sst-files-size");
+        let size =
+            |family| self.db.property_int_value_cf(self::family(&self.db, family), "rocksdb.total-sst-files-size");
         [BLOCK, META].into_iter().filter_map(|family| size(family).ok().flatten()).sum()
-    }
-
-    fn meta<T: for<'de> Deserialize<'de>>(&self, key: &[u8]) -> Result<Option<T>> {
-        let bytes = self.db.get_cf(self.family(META), key).map_err(|e| damaged(&self.dir, e))?;
-        let parse = |bytes: Vec<u8>| {
-            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt("the checkpoint cannot be read").because(e))
-        };
-        bytes.map(parse).transpose()
-    }
-
-    fn foreign_key(&self) -> Error {
-        Error::corrupt(format!("the store in `{}` holds what is not ours", self.dir.display()))
-    }
-
-    fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
-        self.db.cf_handle(name).expect("opened with all its column families")
     }
 }
 
+fn meta<T: for<'de> Deserialize<'de>>(db: &DB, dir: &Path, key: &[u8]) -> Result<Option<T>> {
+    let bytes = db.get_cf(family(db, META), key).map_err(|e| damaged(dir, e))?;
+    let parse = |bytes: Vec<u8>| {
+        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt("the checkpoint cannot be read").because(e))
+    };
+    bytes.map(parse).transpose()
+}
+
+/// The numbers of all that the last checkpoint needs, in order.
+fn live(db: &DB, dir: &Path) -> Result<Vec<u64>> {
+    let named: Named = meta(db, dir, NAMED)?.unwrap_or_default();
+    let mut live: Vec<u64> = named.heads.into_values().flatten().flatten().collect();
+    for head in live.clone() {
+        live.extend(Batch::names(&block(db, dir, head)?)?);
+    }
+    live.sort_unstable();
+    live.dedup();
+    Ok(live)
+}
+
+fn block(db: &DB, dir: &Path, id: u64) -> Result<Vec<u8>> {
+    let body = db.get_cf(family(db, BLOCK), id.to_be_bytes()).map_err(|e| damaged(dir, e))?;
+    body.ok_or_else(|| {
+        Error::corrupt(format!("the store in `{}` has lost block {id}", dir.display()))
+            .hint("move the state directory away: the next start copies the sources anew and levels the tables")
+    })
+}
+
+fn family<'a>(db: &'a DB, name: &str) -> &'a rocksdb::ColumnFamily {
+    db.cf_handle(name).expect("opened with all its column families")
+}
+
 impl BlockStore for Store {
-    fn put(&self, id: u64, body: &[u8]) -> Result<()> {
-        let written = self.db.put_cf(self.family(BLOCK), id.to_be_bytes(), body);
-        written.map_err(|e| damaged(&self.dir, e)).doing("write a block of the state")
+    fn put(&self, body: Vec<u8>) -> Result<u64> {
+        self.segments.put(body, &self.db, family(&self.db, BLOCK))
     }
 
     fn get(&self, id: u64) -> Result<Vec<u8>> {
-        let body = self.db.get_cf(self.family(BLOCK), id.to_be_bytes()).map_err(|e| damaged(&self.dir, e))?;
-        body.ok_or_else(|| {
-            Error::corrupt(format!("the store in `{}` has lost block {id}", self.dir.display()))
-                .hint("move the state directory away: the next start copies the sources anew and levels the tables")
-        })
+        self.segments.gathered(id).map_or_else(|| block(&self.db, &self.dir, id), Ok)
     }
 }
 

@@ -8,31 +8,37 @@
 //!
 //! Sizes have classes, each four times the one before. Neighbours that together reach the next class become
 //! one: so there are a few batches of each class, and a row is written once for each. Small merges are done at
-//! once; large ones by a thread of their own, while readers go on with what they have: a batch never changes, and
-//! whoever holds a list of batches holds a state that stays as it is. A spine that falls behind its merges
-//! waits for them, so that the number of batches has a bound.
+//! once; large ones elsewhere, while readers go on with what they have: a batch never changes, and whoever holds
+//! a list of batches holds a state that stays as it is. A spine that falls behind its merges waits for them, so that
+//! the number of batches has a bound.
+//!
+//! What a checkpoint has and what none has yet are merged apart: so what a checkpoint must write is what is new.
 
-use super::batch::{Batch, merge};
+use super::batch::Batch;
 use super::bodies::Bodies;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use super::merge::merge;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, OnceLock};
 
 /// Merges of fewer rows are done at once: less work than telling another thread.
 const ROWS_AT_ONCE: usize = 64 << 10;
-/// More batches than this are not gathered while a merge runs.
+/// Merges of more rows have a thread of their own: those of fewer do not wait for them.
+const ROWS_MANY: usize = 1 << 20;
+/// More batches than this are not gathered while merges run.
 const BATCHES_MAX: usize = 32;
 
 pub struct Spine {
     /// The oldest first.
     batches: Vec<Arc<Batch>>,
-    merging: Option<Merging>,
+    /// In the order of the batches.
+    merging: Vec<Merging>,
     bodies: Arc<Bodies>,
 }
 
-/// `batches[from..to]` are being made one.
+/// These of the batches are being made one.
 struct Merging {
-    from: usize,
-    to: usize,
+    run: Range<usize>,
     result: Receiver<Arc<Batch>>,
 }
 
@@ -46,7 +52,7 @@ impl Spine {
 
     /// As [`Spine::batches`] gave them; nothing is read and nothing merged.
     pub fn restore(batches: Vec<Arc<Batch>>, bodies: Arc<Bodies>) -> Spine {
-        Spine { batches, merging: None, bodies }
+        Spine { batches, merging: Vec::new(), bodies }
     }
 
     pub fn bodies(&self) -> &Arc<Bodies> {
@@ -61,6 +67,12 @@ impl Spine {
         self.batches.as_slice().into()
     }
 
+    /// The same, for a checkpoint.
+    pub fn pin(&self) -> Batches {
+        self.batches.iter().for_each(|batch| batch.promise());
+        self.batches()
+    }
+
     pub fn insert(&mut self, batch: Arc<Batch>) {
         if !batch.is_empty() {
             self.batches.push(batch);
@@ -70,53 +82,73 @@ impl Spine {
 
     /// Takes up what was merged, and begins what is due.
     pub fn tend(&mut self) {
-        self.take_up(false);
-        while let Some(from) = self.due() {
-            let run = self.batches[from..].to_vec();
-            let rows: usize = run.iter().map(|batch| batch.rows()).sum();
-            if rows <= ROWS_AT_ONCE {
-                self.replace(from, self.batches.len(), Arc::new(merge(&run, &self.bodies)));
-            } else if self.merging.is_none() {
-                self.merging = Some(Merging { from, to: self.batches.len(), result: elsewhere(run, &self.bodies) });
-            } else if self.batches.len() < BATCHES_MAX {
-                return;
-            } else {
-                self.take_up(true);
+        for number in (0..self.merging.len()).rev() {
+            self.take_up(number, false);
+        }
+        loop {
+            while let Some(run) = self.due() {
+                let batches = self.batches[run.clone()].to_vec();
+                if batches.iter().map(|batch| batch.rows()).sum::<usize>() <= ROWS_AT_ONCE {
+                    self.replace(run, Arc::new(merge(&batches, &self.bodies)));
+                } else {
+                    let before = self.merging.partition_point(|merging| merging.run.start < run.start);
+                    self.merging.insert(before, Merging { run, result: elsewhere(batches, &self.bodies) });
+                }
             }
+            // The youngest is the smallest.
+            let Some(youngest) = self.merging.len().checked_sub(1).filter(|_| self.batches.len() > BATCHES_MAX) else {
+                return;
+            };
+            self.take_up(youngest, true);
         }
     }
 
-    /// Where the longest run begins, from there to the youngest, that is due to become one.
-    fn due(&self) -> Option<usize> {
-        let settled = self.merging.as_ref().map_or(0, |merging| merging.to);
+    /// Neighbours that are due to become one: the longest run of what is not being merged already.
+    fn due(&self) -> Option<Range<usize>> {
+        let kept = self.batches.partition_point(|batch| batch.promised());
+        let ends = self.merging.iter().map(|merging| merging.run.start).chain([self.batches.len()]);
+        let starts = [0].into_iter().chain(self.merging.iter().map(|merging| merging.run.end));
+        let free = starts.zip(ends).flat_map(|(start, end)| {
+            let middle = kept.clamp(start, end);
+            [start..middle, middle..end]
+        });
+        free.filter_map(|run| self.due_in(run)).last()
+    }
+
+    /// The longest run up to the end of these that is due.
+    fn due_in(&self, Range { start, end }: Range<usize>) -> Option<Range<usize>> {
         let (mut due, mut class, mut rows) = (None, 0, 0);
-        for from in (settled..self.batches.len()).rev() {
+        for from in (start..end).rev() {
             rows += self.batches[from].rows();
             class = class.max(size_class(self.batches[from].rows()));
-            let whole = from == settled || size_class(self.batches[from - 1].rows()) > class;
+            let whole = from == start || size_class(self.batches[from - 1].rows()) > class;
             if whole && size_class(rows) > class {
-                due = Some(from);
+                due = Some(from..end);
             }
         }
         due
     }
 
-    fn replace(&mut self, from: usize, to: usize, merged: Arc<Batch>) {
+    fn replace(&mut self, run: Range<usize>, merged: Arc<Batch>) {
         let merged = (!merged.is_empty()).then_some(merged);
-        self.batches.splice(from..to, merged);
+        let fewer = run.len() - usize::from(merged.is_some());
+        for later in self.merging.iter_mut().filter(|merging| merging.run.start >= run.end) {
+            later.run = later.run.start - fewer..later.run.end - fewer;
+        }
+        self.batches.splice(run, merged);
     }
 
     /// Puts a finished merge in its place; `wait` for it if it is not.
-    fn take_up(&mut self, wait: bool) {
-        let Some(merging) = &self.merging else { return };
+    fn take_up(&mut self, number: usize, wait: bool) {
+        let result = &self.merging[number].result;
         let merged = match wait {
-            true => merging.result.recv().map_err(|_| TryRecvError::Disconnected),
-            false => merging.result.try_recv(),
+            true => result.recv().map_err(|_| TryRecvError::Disconnected),
+            false => result.try_recv(),
         };
         match merged {
             Ok(merged) => {
-                let Merging { from, to, .. } = self.merging.take().expect("it was there");
-                self.replace(from, to, merged);
+                let Merging { run, .. } = self.merging.remove(number);
+                self.replace(run, merged);
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => panic!("a merge of the state has failed; the log says why"),
@@ -128,29 +160,35 @@ fn size_class(rows: usize) -> u32 {
     (rows.max(1) as u64).ilog2() / 2
 }
 
-/// Merges on the one thread that does nothing else.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Merges on a thread that does nothing else.
 fn elsewhere(run: Vec<Arc<Batch>>, bodies: &Arc<Bodies>) -> Receiver<Arc<Batch>> {
-    type Job = Box<dyn FnOnce() + Send>;
-    static MERGER: OnceLock<std::sync::mpsc::Sender<Job>> = OnceLock::new();
-    let merger = MERGER.get_or_init(|| {
-        let (jobs, waiting) = channel::<Job>();
-        let work = move || waiting.into_iter().for_each(|job| job());
-        std::thread::Builder::new().name("merge".into()).spawn(work).expect("a thread can be had at the start");
-        jobs
-    });
+    static MERGERS: OnceLock<[Sender<Job>; 2]> = OnceLock::new();
+    let mergers = MERGERS.get_or_init(|| ["merge", "merge of many"].map(merger));
+    let many = run.iter().map(|batch| batch.rows()).sum::<usize>() > ROWS_MANY;
     let (done, result) = channel();
     let bodies = bodies.clone();
     let job: Job = Box::new(move || drop(done.send(Arc::new(merge(&run, &bodies)))));
-    merger.send(job).expect("the merger lives as long as the process");
+    mergers[usize::from(many)].send(job).expect("the mergers live as long as the process");
     result
+}
+
+fn merger(name: &str) -> Sender<Job> {
+    let (jobs, waiting) = channel::<Job>();
+    let work = move || waiting.into_iter().for_each(|job| job());
+    std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread can be had at the start");
+    jobs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Result;
     use crate::row::{Diff, Rows};
-    use crate::state::Walk;
+    use crate::state::{BlockStore, Walk};
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
     struct Dice(u64);
 
@@ -233,5 +271,58 @@ mod tests {
         }
         let kept = first.iter().filter(|slot| slot.upgrade().is_some()).count();
         assert!(kept > 50, "{kept} of 64 blocks were passed on as they are");
+    }
+
+    #[derive(Default)]
+    struct Counting {
+        bodies: Mutex<Vec<Vec<u8>>>,
+    }
+
+    impl BlockStore for Counting {
+        fn put(&self, body: Vec<u8>) -> Result<u64> {
+            let mut bodies = self.bodies.lock().expect("nobody dies holding it");
+            bodies.push(body);
+            Ok(bodies.len() as u64 - 1)
+        }
+
+        fn get(&self, id: u64) -> Result<Vec<u8>> {
+            Ok(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone())
+        }
+    }
+
+    #[test]
+    fn checkpoints_write_what_is_new_and_hold_everything() {
+        let store = Arc::new(Counting::default());
+        let bodies = Bodies::new(Some(store.clone()), usize::MAX);
+        let (mut spine, mut dice) = (Spine::new(bodies.clone()), Dice(7));
+        let mut given = 0;
+        for checkpoint in 0..40 {
+            for _ in 0..5 {
+                let mut rows = Rows::default();
+                (0..4_000).for_each(|_| rows.push(&row(dice.below(1_000_000), 1), 1));
+                given += rows.size();
+                spine.insert(Arc::new(Batch::of(&rows, &bodies)));
+            }
+            // One that is given up promises what it does not keep.
+            let pinned = spine.pin();
+            if dice.below(20) == 0 {
+                continue;
+            }
+            let heads: Vec<u64> =
+                pinned.iter().flat_map(|batch| batch.stored(&bodies).expect("it takes all")).collect();
+            if checkpoint % 8 == 7 {
+                let restored = heads.iter().map(|id| Batch::restore(*id, &bodies).map(Arc::new));
+                let restored: Vec<Arc<Batch>> = restored.collect::<Result<_>>().expect("it is there");
+                let (mut now, mut then) = (Walk::over(&pinned), Walk::over(&restored));
+                while let Some(row) = now.advance() {
+                    assert_eq!(then.advance(), Some(row));
+                }
+                assert_eq!(then.advance(), None);
+                assert!(restored.len() < 100, "{} pieces are a long way to a row", restored.len());
+            }
+        }
+        let written: usize = store.bodies.lock().expect("nobody dies holding it").iter().map(Vec::len).sum();
+        let times = written as f64 / given as f64;
+        assert!(times < 3.0, "each row was written {times} times");
     }
 }

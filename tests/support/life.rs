@@ -1,7 +1,7 @@
 //! A dataflow and the place where its state is kept: it lives, is killed, and goes on from its last checkpoint.
 #![allow(dead_code, reason = "each test binary compiles all of this and uses a part")]
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
@@ -60,7 +60,7 @@ impl Place {
 /// Blocks as RocksDB keeps them, but quicker to open.
 #[derive(Default)]
 pub struct Memory {
-    blocks: Mutex<HashMap<u64, Vec<u8>>>,
+    blocks: Mutex<BTreeMap<u64, Vec<u8>>>,
     named: Mutex<Option<Heads>>,
 }
 
@@ -68,27 +68,25 @@ pub struct Memory {
 type Heads = BTreeMap<String, Vec<Vec<u64>>>;
 
 impl Memory {
-    fn blocks(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Vec<u8>>> {
+    fn blocks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
         self.blocks.lock().expect("nobody dies holding it")
     }
 
-    /// Clears away what no checkpoint names, and gives the first number that is free.
-    fn clear_unnamed(&self) -> u64 {
+    /// Clears away what no checkpoint names.
+    fn clear_unnamed(&self) {
         let (named, mut blocks) = (self.named.lock().expect("nobody dies holding it"), self.blocks());
-        let next = blocks.keys().max().map_or(1, |last| last + 1);
         let heads = named.iter().flat_map(|named| named.values().flatten().flatten());
         let mut live: HashSet<u64> = heads.copied().collect();
         for head in live.clone() {
             live.extend(Batch::names(&blocks[&head]).expect("it is whole"));
         }
         blocks.retain(|id, _| live.contains(id));
-        next
     }
 
     fn arrangements(&self, bodies: &Arc<Bodies>) -> Option<Arrangements> {
         let named = self.named.lock().expect("nobody dies holding it").clone()?;
         let batch = |id: u64| Arc::new(Batch::restore(id, bodies).expect("it is there"));
-        let mut arrangements = Arrangements::new(bodies);
+        let mut arrangements = Arrangements::default();
         for (name, workers) in named {
             let batches = |heads: Vec<u64>| heads.into_iter().map(batch).collect();
             arrangements.by_name.insert(name, workers.into_iter().map(batches).collect());
@@ -97,24 +95,26 @@ impl Memory {
     }
 
     fn write(&self, arrangements: &Arrangements, bodies: &Arc<Bodies>) {
+        let dead = std::mem::take(&mut *bodies.dead());
         let mut named = Heads::new();
         for (name, workers) in &arrangements.by_name {
             let head = |batch: &Arc<Batch>| batch.stored(bodies).expect("memory takes all");
-            let workers = workers.iter().map(|batches| batches.iter().map(head).collect());
+            let workers = workers.iter().map(|batches| batches.iter().flat_map(head).collect());
             named.insert(name.clone(), workers.collect());
         }
         *self.named.lock().expect("nobody dies holding it") = Some(named);
-        for id in std::mem::take(&mut *bodies.dead()) {
+        for id in dead {
             self.blocks().remove(&id);
         }
     }
 }
 
 impl BlockStore for Memory {
-    fn put(&self, id: u64, body: &[u8]) -> Result<()> {
-        let before = self.blocks().insert(id, body.to_vec());
-        assert!(before.is_none(), "block {id} is written twice");
-        Ok(())
+    fn put(&self, body: Vec<u8>) -> Result<u64> {
+        let mut blocks = self.blocks();
+        let id = blocks.keys().next_back().map_or(1, |last| last + 1);
+        blocks.insert(id, body);
+        Ok(id)
     }
 
     fn get(&self, id: u64) -> Result<Vec<u8>> {
@@ -140,14 +140,14 @@ impl Life {
         let (store, bodies, from) = match place {
             Place::Disk(dir) => {
                 let store = Arc::new(Store::open(dir.path()).expect("it opens"));
-                let next = store.clear_unnamed().expect("it is ours");
-                let bodies = Bodies::new(Some(store.clone()), budget, next);
+                let bodies = Bodies::new(Some(store.clone()), budget);
                 let kept = store.checkpoint().expect("readable");
                 let from = kept.map(|_| store.arrangements(&bodies).expect("readable"));
                 (Kept::Rocks(store), bodies, from)
             }
             Place::Memory(memory) => {
-                let bodies = Bodies::new(Some(memory.clone()), budget, memory.clear_unnamed());
+                memory.clear_unnamed();
+                let bodies = Bodies::new(Some(memory.clone()), budget);
                 let from = memory.arrangements(&bodies);
                 (Kept::Memory(memory.clone()), bodies, from)
             }
@@ -158,7 +158,7 @@ impl Life {
 
     /// Keeps what the last Moment that closed has left.
     pub fn checkpoint(&self, moment: Moment) {
-        let mut arrangements = Arrangements::new(&self.bodies);
+        let mut arrangements = Arrangements::default();
         self.flow.pin(&mut arrangements).expect("workers live");
         match &self.store {
             Kept::Rocks(store) => {

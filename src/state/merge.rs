@@ -1,0 +1,170 @@
+//! One batch of many: rows are compared by their leads, runs of rows and whole blocks are passed on as they are.
+
+use super::batch::{Batch, BatchBuilder};
+use super::block::Block;
+use super::bodies::Bodies;
+use crate::row::{Diff, compare, lead};
+use std::sync::Arc;
+
+/// Runs of rows longer than this are sought out and copied whole.
+const RUN_ROWS: usize = 3;
+
+/// One batch of many: equal rows meet, and what comes to nothing is gone.
+pub fn merge(parts: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
+    let batches: Vec<&Batch> = parts.iter().map(|batch| &**batch).filter(|batch| !batch.is_empty()).collect();
+    let shared = shared(&batches);
+    let mut inputs: Vec<Input> = batches.iter().map(|batch| Input::new(batch, shared)).collect();
+    let mut builder = BatchBuilder::new(bodies.clone());
+    let mut row = Vec::new();
+    while inputs.len() > 1 {
+        let (least, next) = two_least(&inputs);
+        match inputs[least].compare(&inputs[next]) {
+            std::cmp::Ordering::Equal => {
+                let mut diff = inputs[least].diff();
+                for other in (0..inputs.len()).filter(|other| *other != least) {
+                    if inputs[other].compare(&inputs[least]).is_eq() {
+                        diff += inputs[other].diff();
+                    }
+                }
+                row.clear();
+                row.extend_from_slice(inputs[least].row());
+                if diff != 0 {
+                    builder.push(&row, diff);
+                }
+                let row_lead = lead(&row[shared..]);
+                inputs.retain_mut(|input| (input.lead != row_lead || input.row() != row) || input.step());
+            }
+            _ => {
+                let [input, bound] = inputs.get_disjoint_mut([least, next]).expect("two different inputs");
+                if !input.run(Some(bound), &mut builder) {
+                    inputs.swap_remove(least);
+                }
+            }
+        }
+    }
+    if let Some(input) = inputs.first_mut() {
+        input.run(None, &mut builder);
+    }
+    builder.finish().made_of(parts)
+}
+
+/// How many bytes the rows of all batches begin with: those of the least and of the greatest row.
+fn shared(batches: &[&Batch]) -> usize {
+    let Some(least) = batches.iter().map(|batch| batch.slots()[0].first()).min() else { return 0 };
+    let same = |batch: &&Batch| {
+        let block = batch.slots()[batch.slots().len() - 1].block();
+        least.iter().zip(block.row(block.rows() - 1)).take_while(|(a, b)| a == b).count()
+    };
+    batches.iter().map(same).min().unwrap_or(0)
+}
+
+/// The input with the least row, and the one with the least of the others.
+fn two_least(inputs: &[Input]) -> (usize, usize) {
+    let (mut least, mut next) = if inputs[1].compare(&inputs[0]).is_lt() { (1, 0) } else { (0, 1) };
+    for other in 2..inputs.len() {
+        if inputs[other].compare(&inputs[least]).is_lt() {
+            (least, next) = (other, least);
+        } else if inputs[other].compare(&inputs[next]).is_lt() {
+            next = other;
+        }
+    }
+    (least, next)
+}
+
+/// A batch that is being merged, at its next row.
+struct Input<'a> {
+    batch: &'a Batch,
+    slot: usize,
+    block: Arc<Block>,
+    at: usize,
+    /// So many bytes are the same in all rows of all inputs.
+    shared: usize,
+    /// The lead of what follows them.
+    lead: u128,
+}
+
+impl Input<'_> {
+    fn new(batch: &Batch, shared: usize) -> Input<'_> {
+        let block = batch.slots()[0].block();
+        let lead = lead(&block.row(0)[shared..]);
+        Input { batch, slot: 0, block, at: 0, shared, lead }
+    }
+
+    fn row(&self) -> &[u8] {
+        self.block.row(self.at)
+    }
+
+    fn diff(&self) -> Diff {
+        self.block.diff(self.at)
+    }
+
+    #[inline]
+    fn compare(&self, other: &Input) -> std::cmp::Ordering {
+        self.lead.cmp(&other.lead).then_with(|| compare(&self.row()[self.shared..], &other.row()[self.shared..]))
+    }
+
+    /// Whether there is a next row.
+    #[inline]
+    fn step(&mut self) -> bool {
+        self.move_to(self.at + 1)
+    }
+
+    #[inline]
+    fn move_to(&mut self, at: usize) -> bool {
+        self.at = at;
+        if at == self.block.rows() {
+            return self.enter(self.slot + 1);
+        }
+        self.lead = lead(&self.row()[self.shared..]);
+        true
+    }
+
+    fn enter(&mut self, slot: usize) -> bool {
+        self.slot = slot;
+        self.at = 0;
+        let Some(slot) = self.batch.slots().get(slot) else { return false };
+        self.block = slot.block();
+        self.lead = lead(&self.row()[self.shared..]);
+        true
+    }
+
+    /// Passes on the rows before `bound`'s, or all of them; the first is one. Whether there is a row left.
+    fn run(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
+        let mut passed = 0;
+        loop {
+            let whole = self.at == 0 && self.ends_before(bound) && builder.takes(&self.batch.slots()[self.slot]);
+            let more = if whole {
+                self.pass(bound, builder)
+            } else if passed < RUN_ROWS && bound.is_some() {
+                builder.push(self.row(), self.diff());
+                self.step()
+            } else {
+                let to = bound.map_or(self.block.rows(), |bound| self.block.seek(self.at, bound.row()));
+                builder.extend(&self.block, self.at..to);
+                self.move_to(to)
+            };
+            passed += 1;
+            if !more || bound.is_some_and(|bound| self.compare(bound).is_ge()) {
+                return more;
+            }
+        }
+    }
+
+    fn ends_before(&self, bound: Option<&Input>) -> bool {
+        bound.is_none_or(|bound| self.block.row(self.block.rows() - 1) < bound.row())
+    }
+
+    /// Passes on this block as it is, and those behind it that end before the bound, unread.
+    fn pass(&mut self, bound: Option<&Input>, builder: &mut BatchBuilder) -> bool {
+        let slots = self.batch.slots();
+        let mut slot = self.slot;
+        loop {
+            builder.push_slot(slots[slot].clone());
+            slot += 1;
+            let ends_before = |bound: &Input| slots.get(slot + 1).is_some_and(|next| next.first() <= bound.row());
+            if slot == slots.len() || !builder.takes(&slots[slot]) || !bound.is_none_or(ends_before) {
+                return self.enter(slot);
+            }
+        }
+    }
+}
