@@ -101,19 +101,18 @@ fn main() {
 
     let since = |at: Instant| (at - committed).as_secs_f64();
     if std::env::args().any(|arg| arg == "--trace") {
+        let seconds = |at: &Instant| at.duration_since(begun).as_secs_f64();
+        let mut next = 0;
         for observed in &seen {
             match observed {
-                Observed::Maintained { moment, behind, at, .. } if !behind.is_empty() => {
-                    println!(
-                        "{:>8.2} maintained {moment}, {} behind",
-                        at.duration_since(begun).as_secs_f64(),
-                        behind.len()
-                    );
+                Observed::Maintained { moment, behind, cut, at } => {
+                    let oldest = sent.get(next).filter(|(lsn, _)| cut.0["steady"].reaches(lsn));
+                    let oldest = oldest.map_or(Duration::ZERO, |(_, sent)| at.saturating_duration_since(*sent));
+                    next += sent[next..].iter().take_while(|(lsn, _)| cut.0["steady"].reaches(lsn)).count();
+                    let (behind, ms) = (behind.len(), oldest.as_millis());
+                    println!("{:>8.2} maintained {moment}, {behind} behind, oldest tick {ms} ms", seconds(at));
                 }
-                Observed::Published { moment, at, .. } => {
-                    println!("{:>8.2} published {moment}", at.duration_since(begun).as_secs_f64());
-                }
-                Observed::Maintained { .. } => {}
+                Observed::Published { moment, at, .. } => println!("{:>8.2} published {moment}", seconds(at)),
             }
         }
     }

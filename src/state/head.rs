@@ -20,7 +20,7 @@ const CHECKPOINTS_MAX: usize = 8;
 pub struct Head {
     stored: Stored,
     /// Held, so that the store keeps them.
-    bodies: Vec<Arc<Stored>>,
+    _bodies: Vec<Arc<Stored>>,
     /// What the bodies take in memory.
     bytes: usize,
 }
@@ -45,7 +45,7 @@ impl Head {
         }
         to.extend_from_slice(&xxh3_64(&to).to_le_bytes());
         let bytes = slots.iter().map(|slot| slot.size()).sum();
-        Ok(Head { stored: bodies.put(to)?, bodies: held, bytes })
+        Ok(Head { stored: bodies.put(to)?, _bodies: held, bytes })
     }
 
     /// The slots under a stored head; no body is read.
@@ -58,7 +58,7 @@ impl Head {
             held.push(body);
             bytes += size as usize;
         }
-        Ok((Head { stored: bodies.claim(id), bodies: held, bytes }, slots))
+        Ok((Head { stored: bodies.claim(id), _bodies: held, bytes }, slots))
     }
 
     /// The numbers of the bodies that a stored head names.
