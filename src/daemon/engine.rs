@@ -195,7 +195,9 @@ impl Engine {
             while let Ok(wanted) = self.wanted.try_recv() {
                 self.answer(wanted)?;
             }
-            match self.step.due(!self.events.is_empty() && !stopping, self.now()) {
+            // Between two pieces of a huge transaction nobody is heard at once, and who was heard need not wait for them.
+            let waiting = !self.events.is_empty() && !self.intake.busy() && !stopping;
+            match self.step.due(waiting, self.now()) {
                 Due::Close => {
                     // The next piece of a huge transaction takes along what others have told.
                     if !self.intake.all_fed() && !stopping {

@@ -8,7 +8,9 @@ mod segments;
 
 use super::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT};
 use crate::error::{Doing, Error, Result};
-use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions,
+};
 use segments::Segments;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,7 +33,9 @@ struct Named {
 
 pub struct Store {
     segments: Segments,
-    db: DB,
+    db: Arc<DB>,
+    /// Bodies have checksums of their own.
+    unchecked: ReadOptions,
     dir: PathBuf,
     /// Held as long as the store is; the file names the process.
     _lock: File,
@@ -99,9 +103,12 @@ impl Store {
         });
         fresh.and_then(|()| std::fs::create_dir(&incoming)).map_err(|e| unusable(dir, e)).doing(doing())?;
         options.set_compression_type(DBCompressionType::None);
+        let mut unchecked = ReadOptions::default();
+        unchecked.set_verify_checksums(false);
         let live = live(&db, dir)?;
-        let segments = Segments::open(incoming, options, &db, family(&db, BLOCK), &live)?;
-        Ok(Store { segments, db, dir: dir.to_path_buf(), _lock: lock })
+        let db = Arc::new(db);
+        let segments = Segments::open(db.clone(), incoming, options, &live)?;
+        Ok(Store { segments, db, unchecked, dir: dir.to_path_buf(), _lock: lock })
     }
 
     pub fn dir(&self) -> &Path {
@@ -139,8 +146,8 @@ impl Store {
             let workers = workers.iter().map(heads).collect::<Result<_>>().doing("write a checkpoint")?;
             named.heads.insert(name.clone(), workers);
         }
-        let (block, meta) = (family(&self.db, BLOCK), family(&self.db, META));
-        self.segments.seal(&self.db, block).doing("write a checkpoint")?;
+        let meta = family(&self.db, META);
+        self.segments.seal().doing("write a checkpoint")?;
         let plain = |e| Error::bug("a checkpoint is plain data").because(e);
         let mut batch = WriteBatch::default();
         batch.put_cf(meta, CHECKPOINT, serde_json::to_vec(checkpoint).map_err(plain)?);
@@ -148,7 +155,7 @@ impl Store {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")?;
-        self.segments.bury(dead, &self.db, block).doing("clear what no checkpoint names")
+        self.segments.bury(dead).doing("clear what no checkpoint names")
     }
 
     /// What all files of the store take on disk.
@@ -172,15 +179,15 @@ fn live(db: &DB, dir: &Path) -> Result<Vec<u64>> {
     let named: Named = meta(db, dir, NAMED)?.unwrap_or_default();
     let mut live: Vec<u64> = named.heads.into_values().flatten().flatten().collect();
     for head in live.clone() {
-        live.extend(Batch::names(&block(db, dir, head)?)?);
+        live.extend(Batch::names(&block(db, dir, head, &ReadOptions::default())?)?);
     }
     live.sort_unstable();
     live.dedup();
     Ok(live)
 }
 
-fn block(db: &DB, dir: &Path, id: u64) -> Result<Vec<u8>> {
-    let body = db.get_cf(family(db, BLOCK), id.to_be_bytes()).map_err(|e| damaged(dir, e))?;
+fn block(db: &DB, dir: &Path, id: u64, how: &ReadOptions) -> Result<Vec<u8>> {
+    let body = db.get_cf_opt(family(db, BLOCK), id.to_be_bytes(), how).map_err(|e| damaged(dir, e))?;
     body.ok_or_else(|| {
         Error::corrupt(format!("the store in `{}` has lost block {id}", dir.display()))
             .hint("move the state directory away: the next start copies the sources anew and levels the tables")
@@ -193,11 +200,11 @@ fn family<'a>(db: &'a DB, name: &str) -> &'a rocksdb::ColumnFamily {
 
 impl BlockStore for Store {
     fn put(&self, body: Vec<u8>) -> Result<u64> {
-        self.segments.put(body, &self.db, family(&self.db, BLOCK))
+        self.segments.put(body)
     }
 
     fn get(&self, id: u64) -> Result<Vec<u8>> {
-        self.segments.gathered(id).map_or_else(|| block(&self.db, &self.dir, id), Ok)
+        self.segments.gathered(id).map_or_else(|| block(&self.db, &self.dir, id, &self.unchecked), Ok)
     }
 }
 

@@ -2,24 +2,27 @@
 //! is; so no body goes through a log or a memtable, and none is moved by a compaction that we did not ask for.
 //!
 //! ```text
-//!   put ──► gathered ──full, or a checkpoint──► sealed: [1..812] [813..1604] … files of the deepest level
-//!                                                 all dead: deleted whole
-//!                                                 mostly dead, or too many: those that live move together
+//!   put ──► gathered ──full, or a checkpoint──► sealing ──thread──► [1..812] [813..1604] … files of the deepest level
+//!                                                                     all dead: deleted whole
+//!                                                                     mostly dead, or too many: what lives moves together
 //! ```
 
-use super::damaged;
+use super::{BLOCK, damaged, family};
 use crate::error::{Doing, Result};
 use rocksdb::{
-    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, IngestExternalFileOptions, Options, SstFileWriter,
-    WriteBatch, WriteOptions,
+    BottommostLevelCompaction, CompactOptions, DB, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch,
+    WriteOptions,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
-/// So much is gathered for a file, in memory: what the store adds to the budget of bodies, once or twice.
-const SEGMENT_BYTES: usize = 16 << 20;
+/// So much is gathered for a file.
+const SEGMENT_BYTES: usize = 8 << 20;
+/// More files than this are not on their way at once: who puts more waits.
+const SEALING_MAX: usize = 2;
 /// Of more segments than this, neighbours become one.
 const SEGMENTS_MAX: usize = 96;
 /// So many at once.
@@ -30,23 +33,32 @@ const AT_ONCE: usize = 2;
 type Gathered = BTreeMap<u64, Vec<u8>>;
 
 pub(super) struct Segments {
+    files: Arc<Files>,
+    sealer: Option<JoinHandle<()>>,
+}
+
+struct Files {
+    db: Arc<DB>,
     /// For files that RocksDB has not taken in yet.
     dir: PathBuf,
     options: Options,
-    /// One file at a time; whoever holds it knows that nothing is being sealed.
-    sealer: Mutex<()>,
-    inner: Mutex<Inner>,
+    state: Mutex<State>,
+    /// Something was sealed, or is to be.
+    turned: Condvar,
 }
 
 #[derive(Default)]
-struct Inner {
+struct State {
     next: u64,
     gathered: Gathered,
     bytes: usize,
-    /// On its way into a file.
-    sealing: Arc<Gathered>,
+    /// On their way into files, one after the other.
+    sealing: VecDeque<Arc<Gathered>>,
     /// By their first numbers; they do not overlap.
-    files: BTreeMap<u64, Segment>,
+    segments: BTreeMap<u64, Segment>,
+    /// From then on nothing is written any more.
+    failed: Option<rocksdb::Error>,
+    closed: bool,
 }
 
 /// A run of numbers whose bodies are in files of their own.
@@ -80,95 +92,130 @@ impl Segment {
 
 impl Segments {
     /// With the files that `db` has; `live` are all numbers that are needed, in order. What is not needed goes.
-    pub fn open(dir: PathBuf, options: Options, db: &DB, family: &ColumnFamily, live: &[u64]) -> Result<Segments> {
-        let told = |e| damaged(&dir, e);
-        let mut inner = Inner { next: 1 + live.last().copied().unwrap_or(0), ..Inner::default() };
-        for file in db.live_files().map_err(told)?.into_iter().filter(|file| file.column_family_name == super::BLOCK) {
+    pub fn open(db: Arc<DB>, dir: PathBuf, options: Options, live: &[u64]) -> Result<Segments> {
+        let found = db.live_files().map_err(|e| damaged(&dir, e))?;
+        let mut state = State { next: 1 + live.last().copied().unwrap_or(0), ..State::default() };
+        for file in found.into_iter().filter(|file| file.column_family_name == BLOCK) {
             let number = |key: Option<Vec<u8>>| key.and_then(|key| Some(u64::from_be_bytes(key.try_into().ok()?)));
             let (Some(first), Some(last)) = (number(file.start_key), number(file.end_key)) else { continue };
-            inner.next = inner.next.max(last + 1);
+            state.next = state.next.max(last + 1);
             let within = live.partition_point(|id| *id < first)..live.partition_point(|id| *id <= last);
-            let live = &live[within];
             // A file of the first level has nothing but the marks of a compaction that was cut short.
             if file.level > 0 {
-                inner.files.insert(first, Segment::found(first, last, file.num_entries as usize, live));
+                let segment = Segment::found(first, last, file.num_entries as usize, &live[within]);
+                state.segments.insert(first, segment);
             }
         }
-        let segments = Segments { dir, options, sealer: Mutex::default(), inner: Mutex::new(inner) };
-        segments.clear(db, family)?;
-        Ok(segments)
+        let files = Arc::new(Files { db, dir, options, state: Mutex::new(state), turned: Condvar::new() });
+        files.clear()?;
+        let sealing = files.clone();
+        let sealer = std::thread::Builder::new().name("seal".into()).spawn(move || sealing.seal_all());
+        Ok(Segments { files, sealer: Some(sealer.expect("a thread can be had at the start")) })
     }
 
-    pub fn put(&self, body: Vec<u8>, db: &DB, family: &ColumnFamily) -> Result<u64> {
-        let (id, full) = {
-            let mut inner = self.inner();
-            let id = inner.next;
-            inner.next += 1;
-            inner.bytes += body.len();
-            inner.gathered.insert(id, body);
-            (id, inner.bytes >= SEGMENT_BYTES)
-        };
-        if full {
-            self.seal(db, family)?;
+    /// Gives the number of the body: the next.
+    pub fn put(&self, body: Vec<u8>) -> Result<u64> {
+        let mut state = self.files.state();
+        while state.bytes >= SEGMENT_BYTES && state.sealing.len() >= SEALING_MAX && state.failed.is_none() {
+            state = self.files.wait(state);
         }
+        self.files.said(&state)?;
+        if state.bytes >= SEGMENT_BYTES {
+            state.hand_over();
+            self.files.turned.notify_all();
+        }
+        let id = state.next;
+        state.next += 1;
+        state.bytes += body.len();
+        state.gathered.insert(id, body);
         Ok(id)
     }
 
     /// A body that is in no file yet.
     pub fn gathered(&self, id: u64) -> Option<Vec<u8>> {
-        let inner = self.inner();
-        inner.gathered.get(&id).or_else(|| inner.sealing.get(&id)).cloned()
+        let state = self.files.state();
+        let mut sealing = state.sealing.iter();
+        state.gathered.get(&id).or_else(|| sealing.find_map(|sealing| sealing.get(&id))).cloned()
     }
 
-    /// Puts all that was gathered into files; it is durable when this returns.
-    pub fn seal(&self, db: &DB, family: &ColumnFamily) -> Result<()> {
-        let _sealer = self.sealer();
-        let gathered = {
-            let mut inner = self.inner();
-            inner.bytes = 0;
-            inner.sealing = Arc::new(std::mem::take(&mut inner.gathered));
-            inner.sealing.clone()
-        };
-        let (Some((first, _)), Some((last, _))) = (gathered.first_key_value(), gathered.last_key_value()) else {
-            return Ok(());
-        };
-        let path = self.dir.join(format!("{first}.sst"));
-        let mut file = SstFileWriter::create(&self.options);
-        let written = file.open(&path).and_then(|()| {
-            gathered.iter().try_for_each(|(id, body)| file.put(id.to_be_bytes(), body))?;
-            file.finish()?;
-            let mut options = IngestExternalFileOptions::default();
-            options.set_move_files(true);
-            db.ingest_external_file_cf_opts(family, &options, vec![&path])
-        });
-        written.map_err(|e| damaged(&self.dir, e)).doing("write blocks of the state")?;
-        let mut inner = self.inner();
-        inner.files.insert(*first, Segment { last: *last, live: gathered.len(), gone: 0, dead: Vec::new() });
-        inner.sealing = Arc::default();
-        Ok(())
+    /// All that was put is in files, and durable, when this returns.
+    pub fn seal(&self) -> Result<()> {
+        let mut state = self.files.state();
+        state.hand_over();
+        self.files.turned.notify_all();
+        while !state.sealing.is_empty() && state.failed.is_none() {
+            state = self.files.wait(state);
+        }
+        self.files.said(&state)
     }
 
     /// These are needed no more, and no checkpoint names them.
-    pub fn bury(&self, dead: Vec<u64>, db: &DB, family: &ColumnFamily) -> Result<()> {
-        let _sealer = self.sealer();
-        {
-            let mut inner = self.inner();
-            for id in dead {
-                match inner.gathered.remove(&id) {
-                    Some(body) => inner.bytes -= body.len(),
-                    None => inner.files.range_mut(..=id).next_back().expect("it was put into a file").1.bury(id),
-                }
+    pub fn bury(&self, dead: Vec<u64>) -> Result<()> {
+        let mut state = self.files.state();
+        while !state.sealing.is_empty() && state.failed.is_none() {
+            state = self.files.wait(state);
+        }
+        self.files.said(&state)?;
+        for id in dead {
+            match state.gathered.remove(&id) {
+                Some(body) => state.bytes -= body.len(),
+                None => state.segments.range_mut(..=id).next_back().expect("it was put into a file").1.bury(id),
             }
         }
-        self.clear(db, family)
+        drop(state);
+        self.files.clear()
+    }
+}
+
+impl Drop for Segments {
+    fn drop(&mut self) {
+        self.files.state().closed = true;
+        self.files.turned.notify_all();
+        self.sealer.take().map(JoinHandle::join);
+    }
+}
+
+impl Files {
+    fn seal_all(&self) {
+        let mut state = self.state();
+        while !state.closed {
+            let Some(gathered) = state.sealing.front().cloned() else {
+                state = self.wait(state);
+                continue;
+            };
+            drop(state);
+            let written = self.write(&gathered);
+            state = self.state();
+            match written {
+                Ok((first, segment)) => drop(state.segments.insert(first, segment)),
+                Err(error) => (state.failed, state.closed) = (Some(error), true),
+            }
+            state.sealing.pop_front();
+            self.turned.notify_all();
+        }
+    }
+
+    fn write(&self, gathered: &Gathered) -> Result<(u64, Segment), rocksdb::Error> {
+        let ends = gathered.first_key_value().zip(gathered.last_key_value());
+        let ((first, _), (last, _)) = ends.expect("nothing is not handed over");
+        let path = self.dir.join(format!("{first}.sst"));
+        let mut file = SstFileWriter::create(&self.options);
+        file.open(&path)?;
+        gathered.iter().try_for_each(|(id, body)| file.put(id.to_be_bytes(), body))?;
+        file.finish()?;
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db.ingest_external_file_cf_opts(family(&self.db, BLOCK), &options, vec![&path])?;
+        Ok((*first, Segment { last: *last, live: gathered.len(), gone: 0, dead: Vec::new() }))
     }
 
     /// Deletes what is dead, and makes few files of many.
-    fn clear(&self, db: &DB, family: &ColumnFamily) -> Result<()> {
+    fn clear(&self) -> Result<()> {
         let told = |e| damaged(&self.dir, e);
-        let (dead, runs) = self.inner().due();
+        let (dead, runs) = self.state().due();
+        let family = family(&self.db, BLOCK);
         for (first, segment) in dead {
-            db.delete_file_in_range_cf(family, first.to_be_bytes(), segment.last.to_be_bytes()).map_err(told)?;
+            self.db.delete_file_in_range_cf(family, first.to_be_bytes(), segment.last.to_be_bytes()).map_err(told)?;
         }
         for run in runs {
             let mut marks = WriteBatch::default();
@@ -177,38 +224,52 @@ impl Segments {
             }
             let mut unlogged = WriteOptions::default();
             unlogged.disable_wal(true);
-            db.write_opt(marks, &unlogged).map_err(told)?;
+            self.db.write_opt(marks, &unlogged).map_err(told)?;
             let (Some((first, _)), Some((_, end))) = (run.first_key_value(), run.last_key_value()) else { continue };
             let mut options = CompactOptions::default();
             options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
             let (from, to) = (first.to_be_bytes(), end.last.to_be_bytes());
-            db.compact_range_cf_opt(family, Some(from), Some(to), &options);
+            self.db.compact_range_cf_opt(family, Some(from), Some(to), &options);
             let live = run.values().map(|segment| segment.live).sum();
-            self.inner().files.insert(*first, Segment { last: end.last, live, gone: 0, dead: Vec::new() });
+            let segment = Segment { last: end.last, live, gone: 0, dead: Vec::new() };
+            self.state().segments.insert(*first, segment);
         }
         Ok(())
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn said(&self, state: &State) -> Result<()> {
+        let failed = state.failed.clone().map_or(Ok(()), Err);
+        failed.map_err(|e| damaged(&self.dir, e)).doing("write blocks of the state")
     }
 
-    fn sealer(&self) -> MutexGuard<'_, ()> {
-        self.sealer.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.turned.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Inner {
+impl State {
+    fn hand_over(&mut self) {
+        self.bytes = 0;
+        let gathered = std::mem::take(&mut self.gathered);
+        if !gathered.is_empty() {
+            self.sealing.push_back(Arc::new(gathered));
+        }
+    }
+
     /// Takes out the segments that nobody needs, and the runs of segments that are to become one.
     fn due(&mut self) -> (Vec<(u64, Segment)>, Vec<BTreeMap<u64, Segment>>) {
-        let dead = self.files.extract_if(.., |_, segment| segment.live == 0).collect();
-        let thin = self.files.extract_if(.., |_, segment| segment.gone > segment.live).take(AT_ONCE);
+        let dead = self.segments.extract_if(.., |_, segment| segment.live == 0).collect();
+        let thin = self.segments.extract_if(.., |_, segment| segment.gone > segment.live).take(AT_ONCE);
         let mut runs: Vec<_> = thin.map(|segment| BTreeMap::from([segment])).collect();
-        if self.files.len() > SEGMENTS_MAX {
-            let all: Vec<(u64, usize)> = self.files.iter().map(|(first, segment)| (*first, segment.live)).collect();
+        if self.segments.len() > SEGMENTS_MAX {
+            let all: Vec<(u64, usize)> = self.segments.iter().map(|(first, segment)| (*first, segment.live)).collect();
             let live = |run: &&[(u64, usize)]| run.iter().map(|(_, live)| live).sum::<usize>();
             if let Some([(first, _), .., (last, _)]) = all.windows(NEIGHBOURS).min_by_key(live) {
-                runs.push(self.files.extract_if(first..=last, |_, _| true).collect());
+                runs.push(self.segments.extract_if(first..=last, |_, _| true).collect());
             }
         }
         (dead, runs)
@@ -217,7 +278,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BLOCK, Store, family};
+    use super::super::Store;
     use super::*;
     use crate::state::BlockStore;
 
@@ -238,21 +299,20 @@ mod tests {
                 assert!(live.last_key_value().is_none_or(|(last, _)| *last < id), "numbers grow");
                 live.insert(id, body);
             }
-            let block = family(&store.db, BLOCK);
             if round % 3 != 0 {
-                store.segments.seal(&store.db, block).expect("sealed");
+                store.segments.seal().expect("sealed");
             }
             // Most die young; some live long; sometimes all go.
             let dies = if round % 90 == 89 { 1 } else { 4 };
             let dead: Vec<u64> = live.keys().copied().filter(|_| below(dies) == 0).collect();
             dead.iter().for_each(|id| drop(live.remove(id)));
-            store.segments.bury(dead, &store.db, block).expect("buried");
-            assert!(store.segments.inner().files.len() <= SEGMENTS_MAX, "round {round}: too many files");
+            store.segments.bury(dead).expect("buried");
+            assert!(store.segments.files.state().segments.len() <= SEGMENTS_MAX, "round {round}: too many files");
             if round % 50 == 49 {
-                store.segments.seal(&store.db, block).expect("sealed");
+                store.segments.seal().expect("sealed");
                 let (dir, needed) = (dir.path().join("incoming"), live.keys().copied().collect::<Vec<_>>());
-                let options = store.segments.options.clone();
-                store.segments = Segments::open(dir, options, &store.db, block, &needed).expect("opens");
+                let options = store.segments.files.options.clone();
+                store.segments = Segments::open(store.db.clone(), dir, options, &needed).expect("opens");
             }
             for (id, body) in live.iter().filter(|_| below(10) == 0) {
                 assert_eq!(&store.get(*id).expect("there"), body, "round {round}");
@@ -264,7 +324,7 @@ mod tests {
         let needed: usize = live.values().map(Vec::len).sum();
         assert!(store.disk_bytes() < 3 * needed as u64 + 100_000, "{} for {needed}", store.disk_bytes());
         let all: Vec<u64> = live.keys().copied().collect();
-        store.segments.bury(all.clone(), &store.db, family(&store.db, BLOCK)).expect("buried");
+        store.segments.bury(all.clone()).expect("buried");
         assert!(store.get(all[0]).is_err(), "its file is gone");
     }
 }
