@@ -25,7 +25,7 @@ const FENCES: [(&str, &str); 14] = [
     ("minijinja", "project/template/"),
     ("serde_yaml_ng", "project/files/"),
     ("timely", "flow/"),
-    ("rocksdb", "state/rocks.rs"),
+    ("rocksdb", "state/rocks"),
     ("iceberg", "commit/iceberg/"),
     ("parquet", "commit/iceberg/"),
     ("roaring", "commit/iceberg/"),

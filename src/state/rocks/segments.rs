@@ -292,7 +292,7 @@ mod tests {
             dice = dice.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
             (dice >> 33) % bound
         };
-        for round in 0..400 {
+        for round in 0..200 {
             for _ in 0..below(20) {
                 let body: Vec<u8> = (0..1 + below(5_000)).map(|_| below(256) as u8).collect();
                 let id = store.put(body.clone()).expect("written");
