@@ -134,6 +134,19 @@ impl Clock {
             self.clear_at = 1024 + 2 * self.queue.len();
         }
     }
+
+    /// Takes out the first that was not touched since it was seen last; but so many at most are `spared`.
+    fn unused(&mut self, spared: &mut usize) -> Option<Arc<Slot>> {
+        loop {
+            let slot = self.queue.pop_front()?;
+            let Some(slot) = slot.upgrade() else { continue };
+            if *spared == 0 || !slot.touched.swap(false, Relaxed) {
+                return Some(slot);
+            }
+            *spared -= 1;
+            self.queue.push_back(Arc::downgrade(&slot));
+        }
+    }
 }
 
 pub struct Bodies {
@@ -237,16 +250,10 @@ impl Bodies {
 
     /// Puts out what was not used since the last round, until the budget holds.
     fn make_room(&self) {
-        let clock = &mut self.clock().queue;
-        let mut spared = clock.len();
+        let mut spared = self.clock().queue.len();
         while self.resident() > self.budget.load(Relaxed) {
-            let Some(slot) = clock.pop_front() else { return };
-            let Some(slot) = slot.upgrade() else { continue };
-            if spared > 0 && slot.touched.swap(false, Relaxed) {
-                spared -= 1;
-                clock.push_back(Arc::downgrade(&slot));
-                continue;
-            }
+            // Written while others go on.
+            let Some(slot) = self.clock().unused(&mut spared) else { return };
             if let Err(error) = slot.stored() {
                 std::panic::panic_any(error);
             }
