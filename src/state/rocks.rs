@@ -78,6 +78,8 @@ impl Store {
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(512);
+        // Only lists of batches go through it.
+        options.set_write_buffer_size(4 << 20);
         let mut table = BlockBasedOptions::default();
         table.disable_cache();
         options.set_block_based_table_factory(&table);
