@@ -17,6 +17,7 @@ pub struct InProcess {
 impl InProcess {
     /// Runs the models of these names, or all where none is named, and waits for the first publication.
     pub fn start(dir: &Path, names: &'static [&'static str]) -> InProcess {
+        driftless::world::one_heap();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (observer, observed) = channel();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -37,6 +37,7 @@ queries: q1 q2 q3 top1 nexmark3 nexmark4 nexmark5 nexmark7 nexmark8
   --turns    how often each runs; the best of each figure counts (2)";
 
 fn main() -> ExitCode {
+    driftless::world::one_heap();
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match run(arguments.collect()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,6 +98,7 @@ struct Driftless {
     inputs: Vec<Input>,
     answer_codec: Codec,
     moment: Cell<u64>,
+    gave_back: Instant,
     answer: Checksum,
 }
 
@@ -128,7 +130,8 @@ impl Driftless {
         let keeper = (keeping.checkpoint_ms > 0).then(|| Keeper::start(keeping));
         let bodies = keeper.as_ref().map_or_else(Bodies::resident_only, |keeper| keeper.bodies.clone());
         let flow = Flow::start(&models, &tables, keeping.workers, &bodies, None).map_err(|e| e.to_string())?;
-        Ok(Driftless { flow, keeper, inputs, answer_codec, moment: Cell::new(0), answer: Checksum::default() })
+        let (moment, gave_back) = (Cell::new(0), Instant::now());
+        Ok(Driftless { flow, keeper, inputs, answer_codec, moment, gave_back, answer: Checksum::default() })
     }
 }
 
@@ -169,6 +172,11 @@ impl Peer for Driftless {
             self.flow.feed(moment, table, rows);
         }
         let output = self.flow.close(moment).expect("the workers live");
+        // As the daemon does.
+        if self.gave_back.elapsed() >= Duration::from_secs(1) {
+            self.gave_back = Instant::now();
+            driftless::world::give_back_memory();
+        }
         if let Some(keeper) = &mut self.keeper {
             keeper.keep(&self.flow, moment);
         }

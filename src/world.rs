@@ -22,6 +22,25 @@ pub fn memory_bytes() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
+/// Makes all threads share one heap. Blocks are made by one thread and given up by another: of several heaps each
+/// would keep what it once needed.
+pub fn one_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it sets a number of the allocator, under the allocator's own lock.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives the system back what the heap holds and nobody uses.
+pub fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it looks at free memory alone, under the allocator's own lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A name that nothing else has.
 pub fn unique_name() -> String {
     uuid::Uuid::new_v4().to_string()

@@ -110,6 +110,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    crate::world::one_heap();
     // Two TLS providers are in the tree; every client takes the one chosen here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Log lines would tear the demo's live table apart, unless somebody asks for them.

@@ -329,6 +329,7 @@ impl Engine {
 
     /// Blocks may take what the rest of the process leaves of the memory that was granted.
     fn fit(&self) {
+        world::give_back_memory();
         let resident = self.bodies.resident();
         let others = world::memory_bytes().saturating_sub(resident);
         // A sixteenth is left for what comes between two looks.
