@@ -66,6 +66,8 @@ impl Seen {
             Op::Top { .. } => "top",
             Op::Beside { .. } => "beside",
             Op::Given => "given",
+            Op::Recursion { .. } => "recursion",
+            Op::Recurring { .. } => "recurring",
             Op::Union { .. } => "union",
         };
         *self.operators.entry(name).or_default() += 1;
