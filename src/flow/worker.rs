@@ -3,7 +3,10 @@
 //! All workers hear every command in the same order. A `Round` is a short barrier: a worker steps until
 //! nothing is in flight anywhere, then gives what its share has put out. A Moment closes in one round, or in as
 //! many as its recursions need (`recursion`): each worker says with its share which rows of its own should be fed
-//! back next, and the lowest of all is the next round's turn. The dataflow's time counts rounds.
+//! back next, and the lowest of all is the next round's turn.
+//!
+//! The dataflow's time counts Moments and, in the lower bits, their rounds. Tables go from Moment to Moment at once, so
+//! that only what is behind a recursion has more than one round.
 
 use super::Output;
 use super::build::{Inputs, Kept, build};
@@ -17,6 +20,9 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use timely::WorkerConfig;
+
+/// For the rounds of one Moment: each iteration of each recursion has one at most.
+const ROUND_BITS: u32 = 24;
 
 enum Command {
     Feed { table: usize, rows: Rows },
@@ -152,7 +158,8 @@ fn work(
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
     let Inputs { mut tables, mut constants, mut loops, probe, spines } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
-    let mut time = 0;
+    let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
+    let (mut time, mut end) = (0, 0);
     while let Ok(command) = commands.recv() {
         match command {
             Command::Feed { table, mut rows } => {
@@ -161,10 +168,19 @@ fn work(
                 worker.step();
             }
             Command::Round { turn } => {
-                turn.into_iter().for_each(|turn| recursion::feed(&mut loops, turn));
+                match turn {
+                    Some(turn) => recursion::feed(&mut loops, turn),
+                    None => {
+                        time = end;
+                        end += moment;
+                        tables.iter_mut().chain(&mut constants).for_each(|input| input.advance_to(end));
+                    }
+                }
                 time += 1;
-                for input in tables.iter_mut().chain(&mut constants).chain(loops.iter_mut().map(|of| &mut of.back)) {
-                    input.advance_to(time);
+                for (number, of) in loops.iter_mut().enumerate() {
+                    // Those before the one whose turn it is have come to their end.
+                    let done = turn.is_some_and(|(turn, _)| number < turn);
+                    of.back.advance_to(if done { end } else { time });
                 }
                 while probe.less_than(&time) {
                     worker.step_or_park(Some(std::time::Duration::from_millis(1)));
