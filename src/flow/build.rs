@@ -215,7 +215,8 @@ impl<'scope> Build<'scope> {
                 self.given.pop();
                 let (waiting, faults) = (Waiting::default(), self.faults.clone());
                 catch(rows.clone(), codec.clone(), waiting.clone()).probe_with(&self.probe);
-                self.loops.push(Loop { back, waiting, codec: codec.clone(), faults });
+                let kept = self.spine(&codec, node.width());
+                self.loops.push(Loop::new(back, waiting, codec.clone(), faults, kept));
                 picked(&(rows, codec), &all(node.width()))
             }
             Op::Recurring { columns } => {

@@ -10,7 +10,7 @@
 
 use super::Output;
 use super::build::{Inputs, Kept, build};
-use super::recursion::{self, Turn};
+use super::recursion::{self, Loop, Turn};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
 use crate::row::{Moment, Rows, Table};
@@ -169,8 +169,9 @@ fn work(
             }
             Command::Round { turn } => {
                 match turn {
-                    Some(turn) => recursion::feed(&mut loops, turn),
+                    Some(turn) => recursion::take_turn(&mut loops, turn),
                     None => {
+                        loops.iter_mut().for_each(Loop::go_on);
                         time = end;
                         end += moment;
                         tables.iter_mut().chain(&mut constants).for_each(|input| input.advance_to(end));
@@ -179,7 +180,7 @@ fn work(
                 time += 1;
                 for (number, of) in loops.iter_mut().enumerate() {
                     // Those before the one whose turn it is have come to their end.
-                    let done = turn.is_some_and(|(turn, _)| number < turn);
+                    let done = turn.is_some_and(|turn| number < turn.recursion);
                     of.back.advance_to(if done { end } else { time });
                 }
                 while probe.less_than(&time) {

@@ -23,6 +23,9 @@ use datafusion::logical_expr::{LogicalPlan, TableScan};
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Of one iteration: where each has more than the one before, memory would not hold the next.
+const ROWS_MAX: usize = 16 << 20;
+
 /// Relations with their rows, as far as computed.
 pub struct Recompute {
     state: SessionState,
@@ -127,6 +130,9 @@ impl Recompute {
             let news = concat_batches(schema, &news)?;
             if news.num_rows() == 0 {
                 return Ok(concat_batches(schema, &all)?);
+            }
+            if news.num_rows() > ROWS_MAX {
+                return Err(exec_datafusion_err!("an iteration of `{}` is too large to recompute", recursion.name));
             }
             if all.len() as i64 == ITERATIONS_MAX {
                 return Err(exec_datafusion_err!("{}", endless()));

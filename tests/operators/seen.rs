@@ -26,7 +26,7 @@ pub struct Seen {
 }
 
 /// Each must be seen in a sample.
-const OPERATORS: [&str; 12] = [
+const OPERATORS: [&str; 13] = [
     "table",
     "model",
     "constant",
@@ -39,6 +39,7 @@ const OPERATORS: [&str; 12] = [
     "top",
     "beside",
     "union",
+    "recursion",
 ];
 
 impl Seen {
