@@ -195,6 +195,63 @@ fn a_part_that_occurs_twice_is_computed_once() {
 }
 
 #[test]
+fn a_recursion_without_end_is_a_fault_until_it_has_one() {
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table("t"));
+    let sql = "with recursive way as (select id, cast(a as bigint) as a from t
+        union all select way.id, t.a from way join t on t.id = way.a) select id, a from way";
+    planner.compile(relation("way"), sql).expect("it is maintained");
+    planner.compile(relation("ends"), "select id, max(a) as a from way group by id").expect("it is maintained");
+    let (tables, models) = planner.finish();
+    let place = Place::memory();
+    let mut life = Life::start(&place, &models, &tables, 2, usize::MAX);
+    let edge = |(from, to): (i64, i32), diff: i64| {
+        let mut writer = RowWriter::default();
+        writer.push(&Datum::Int64(from));
+        writer.push(&Datum::Int32(to));
+        (writer.finish(), diff)
+    };
+    let (mut kept, mut faults) = (vec![Counted::new(); 2], BTreeMap::new());
+    let mut moment = 0;
+    let mut step = |life: &Life, edges: &[(i64, i32)], diff: i64| {
+        moment += 1;
+        life.flow.feed(Moment(moment), 0, edges.iter().map(|of| edge(*of, diff)).collect());
+        let output = life.flow.close(Moment(moment)).expect("it closes");
+        kept.iter_mut().zip(&output.models).for_each(|(kept, deltas)| add(kept, deltas));
+        output.faults.into_iter().flatten().for_each(|(fault, diff)| *faults.entry(fault).or_default() += diff);
+        faults.retain(|_, diff: &mut i64| *diff != 0);
+        let text = faults.iter().map(|(fault, diff)| format!("{diff} {} {}", fault.message, fault.sample));
+        (kept.clone(), text.collect::<Vec<_>>())
+    };
+    let path = [(1, 2), (2, 3)];
+    let (shown, none) = step(&life, &path, 1);
+    assert_eq!((shown[0].len(), none.len()), (3, 0));
+
+    // One way round: as many rows in every iteration.
+    let (_, endless) = step(&life, &[(3, 1)], 1);
+    let message = "1 the recursion goes on after 10000 iterations";
+    assert_eq!(endless, ["id=1 a=3", "id=2 a=1", "id=3 a=2"].map(|row| format!("{message} {row}")));
+    life.checkpoint(Moment(2));
+    life.end();
+    life = Life::start(&place, &models, &tables, 3, usize::MAX);
+    assert_eq!(step(&life, &[(3, 1)], -1), (shown.clone(), Vec::new()));
+
+    // Ever more ways round: three times as many copies in every iteration.
+    let many = [(1, 1), (1, 3), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3)];
+    let (_, stopped) = step(&life, &many, 1);
+    assert_eq!(stopped.len(), 1);
+    assert!(stopped[0].contains("more rows with each iteration"), "{stopped:?}");
+    assert_eq!(step(&life, &[(9, 1)], 1).1.len(), 1);
+    life.checkpoint(Moment(5));
+    life.end();
+    life = Life::start(&place, &models, &tables, 1, usize::MAX);
+    assert_eq!(step(&life, &[(8, 1)], 1).1.len(), 1);
+    let (_, fewer) = step(&life, &many, -1);
+    assert_eq!(fewer, Vec::<String>::new());
+    assert_eq!(step(&life, &[(8, 1), (9, 1)], -1), (shown, Vec::new()));
+}
+
+#[test]
 fn what_no_table_can_hold_is_refused_by_name() {
     let mut planner = Planner::new("db", "public");
     planner.add_table(relation("t"), table("t"));

@@ -6,6 +6,7 @@ use super::arrange::{Arranged, Nulls, arrange, pick, turn};
 use super::distinct::distinct;
 use super::join::join;
 use super::map::map;
+use super::recursion::{Loop, Waiting, catch};
 use super::reduce::reduce;
 use super::regroup::regroup;
 use super::shape::{Cell, Shape};
@@ -29,6 +30,8 @@ type Session = Handle<Time, WholeRows>;
 pub(super) struct Inputs {
     pub tables: Vec<Session>,
     pub constants: Vec<Session>,
+    /// Of the recursions; one that another reads comes first.
+    pub loops: Vec<Loop>,
     pub probe: probe::Handle<Time>,
     pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
 }
@@ -90,12 +93,13 @@ pub(super) fn build<'scope>(
         built: HashMap::new(),
         arranged: HashMap::new(),
         given: Vec::new(),
+        loops: Vec::new(),
+        probe: probe::Handle::new(),
         model: 0,
         faults: Faults::new(0, share.clone()),
         name: String::new(),
         kept,
     };
-    let probe = probe::Handle::new();
     for (model, plan) in plans.iter().enumerate() {
         build.model = model;
         build.faults = Faults::new(model, share.clone());
@@ -108,7 +112,7 @@ pub(super) fn build<'scope>(
                     out.borrow_mut().models[model].append(rows);
                 }
             })
-            .probe_with(&probe);
+            .probe_with(&build.probe);
         build.models.push((rows, Codec::new(plan.schema().clone())));
     }
     // Not before: what is sent into a stream that nobody reads yet is lost, and waited for.
@@ -116,7 +120,8 @@ pub(super) fn build<'scope>(
         session.send_batch(&mut rows);
         session
     });
-    Inputs { tables: sessions, constants: constants.collect(), probe, spines: build.kept.spines }
+    let (constants, loops, probe) = (constants.collect(), build.loops, build.probe);
+    Inputs { tables: sessions, constants, loops, probe, spines: build.kept.spines }
 }
 
 struct Build<'scope> {
@@ -128,8 +133,10 @@ struct Build<'scope> {
     built: HashMap<Identity, RowStream<'scope>>,
     /// Two that need the same rows by the same key have one arrangement.
     arranged: HashMap<(Identity, Vec<usize>, Nulls), Arranged<'scope>>,
-    /// The inputs of the nodes around that share theirs between parts, the innermost last; what they are.
-    given: Vec<(u128, RowStream<'scope>)>,
+    /// What nodes around give to those within, the innermost last: a Beside its input, a recursion what it has found.
+    given: Vec<(u128, RowStream<'scope>, Codec)>,
+    loops: Vec<Loop>,
+    probe: probe::Handle<Time>,
     /// That is being built.
     model: usize,
     /// Of this model.
@@ -191,14 +198,30 @@ impl<'scope> Build<'scope> {
             }
             Op::Beside { input, parts, key } => {
                 let (rows, (fingerprint, _)) = (self.node(input), self.identity(input));
-                self.given.push((fingerprint, rows));
+                self.given.push((fingerprint, rows, Codec::new(input.schema.clone())));
                 let beside = self.beside(parts, *key);
                 self.given.pop();
                 beside
             }
             Op::Given => {
-                let (_, rows) = self.given.last().expect("a part stands in the node that gives its input");
+                let (_, rows, _) = self.given.last().expect("a part stands in the node that gives its input");
                 rows.clone()
+            }
+            Op::Recursion { input } => {
+                let ((fingerprint, _), codec) = (self.identity(node), Codec::new(input.schema.clone()));
+                let (back, found) = self.scope.new_input_with_builder();
+                self.given.push((fingerprint, found, codec.clone()));
+                let rows = self.node(input);
+                self.given.pop();
+                let (waiting, faults) = (Waiting::default(), self.faults.clone());
+                catch(rows.clone(), codec.clone(), waiting.clone()).probe_with(&self.probe);
+                let kept = self.spine(&codec, node.width());
+                self.loops.push(Loop::new(back, waiting, codec.clone(), faults, kept));
+                picked(&(rows, codec), &all(node.width()))
+            }
+            Op::Recurring { columns } => {
+                let (_, rows, codec) = self.given.last().expect("a step stands in its recursion");
+                pick(rows.clone(), codec, Shape::of(columns), &[], Nulls::Kept)
             }
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
@@ -210,7 +233,7 @@ impl<'scope> Build<'scope> {
     fn identity(&self, node: &Node) -> Identity {
         let number = |number: usize| number.to_string();
         let mut fingerprint = node.fingerprint(&number, &number);
-        if let Some((given, _)) = self.given.last().filter(|_| node.open()) {
+        if let Some((given, _, _)) = self.given.last().filter(|_| node.open()) {
             fingerprint = fingerprint.rotate_left(1) ^ given;
         }
         (fingerprint, node.may_fail().then_some(self.model))

@@ -31,6 +31,7 @@ mod build;
 mod distinct;
 mod join;
 mod map;
+mod recursion;
 mod reduce;
 mod regroup;
 mod semi;

@@ -1,29 +1,39 @@
 //! The workers: threads that each run a share of the dataflow, and the handle that feeds them.
 //!
-//! All workers hear every command in the same order. `Close` is a short barrier: a worker steps until
-//! nothing at or before the Moment is in flight anywhere, then gives what its share has put out.
+//! All workers hear every command in the same order. A `Round` is a short barrier: a worker steps until
+//! nothing is in flight anywhere, then gives what its share has put out. A Moment closes in one round, or in as
+//! many as its recursions need (`recursion`): each worker says with its share which rows of its own should be fed
+//! back next, and the lowest of all is the next round's turn.
+//!
+//! The dataflow's time counts Moments and, in the lower bits, their rounds. Tables go from Moment to Moment at once, so
+//! that only what is behind a recursion has more than one round.
 
 use super::Output;
 use super::build::{Inputs, Kept, build};
+use super::recursion::{self, Loop, Turn};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
 use crate::row::{Moment, Rows, Table};
 use crate::state::{Arrangements, Batches, Bodies};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use timely::WorkerConfig;
 
+/// For the rounds of one Moment: each iteration of each recursion has one at most.
+const ROUND_BITS: u32 = 24;
+
 enum Command {
-    Feed { moment: Moment, table: usize, rows: Rows },
-    Close { moment: Moment },
+    Feed { table: usize, rows: Rows },
+    Round { turn: Option<Turn> },
     Pin,
 }
 
 /// What a worker answers.
 enum Share {
-    Closed(Output),
+    /// What a round has put out, and the turn that it asks for.
+    Round(Output, Option<Turn>),
     Pinned(usize, Vec<(String, Batches)>),
 }
 
@@ -32,6 +42,7 @@ pub struct Flow {
     commands: Vec<Sender<Command>>,
     shares: Receiver<Share>,
     models: usize,
+    closed: Cell<Moment>,
     threads: Option<timely::communication::WorkerGuards<()>>,
 }
 
@@ -61,29 +72,44 @@ impl Flow {
             work(worker, &plans, &tables, kept, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
-        Ok(Flow { commands, shares, models: models.len(), threads: Some(threads) })
+        Ok(Flow { commands, shares, models: models.len(), closed: Cell::new(Moment(0)), threads: Some(threads) })
     }
 
-    /// Adds changes of a table to a Moment that is not closed yet.
+    /// Adds changes of a table to the Moment that closes next.
     pub fn feed(&self, moment: Moment, table: usize, rows: Rows) {
+        assert!(moment > self.closed.get(), "nothing is fed to a Moment that has closed");
         // One worker takes the rows in; operators pass them on to the worker that holds their key.
         let worker = &self.commands[table % self.commands.len()];
-        worker.send(Command::Feed { moment, table, rows }).expect("workers live as long as their handle");
+        worker.send(Command::Feed { table, rows }).expect("workers live as long as their handle");
     }
 
     /// Closes a Moment and waits for its whole effect. Moments close in their order.
     pub fn close(&self, moment: Moment) -> Result<Output> {
-        for worker in &self.commands {
-            worker.send(Command::Close { moment }).expect("workers live as long as their handle");
-        }
+        assert!(moment > self.closed.replace(moment), "Moments close in their order");
         let mut output = Output::of(self.models);
-        for _ in &self.commands {
-            let Share::Closed(share) = self.share()? else { unreachable!("shares come in the order of commands") };
-            output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
-            output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
+        let mut turn = self.round(None, &mut output)?;
+        while turn.is_some() {
+            turn = self.round(turn, &mut output)?;
         }
         output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
         Ok(output)
+    }
+
+    /// Lets everything go all the way, with what a turn feeds back; returns the turn that is next.
+    fn round(&self, turn: Option<Turn>, output: &mut Output) -> Result<Option<Turn>> {
+        for worker in &self.commands {
+            worker.send(Command::Round { turn }).expect("workers live as long as their handle");
+        }
+        let mut next: Option<Turn> = None;
+        for _ in &self.commands {
+            let Share::Round(share, asked) = self.share()? else {
+                unreachable!("shares come in the order of commands")
+            };
+            output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
+            output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
+            next = next.into_iter().chain(asked).min();
+        }
+        Ok(next)
     }
 
     /// All that must be kept to go on from the last Moment that closed.
@@ -130,27 +156,38 @@ fn work(
     shares: Sender<Share>,
 ) {
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, probe, spines } =
+    let Inputs { mut tables, mut constants, mut loops, probe, spines } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
+    let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
+    let (mut time, mut end) = (0, 0);
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Feed { moment, table, mut rows } => {
-                if tables[table].time() < &moment.0 {
-                    tables[table].advance_to(moment.0);
-                }
+            Command::Feed { table, mut rows } => {
                 tables[table].send_batch(&mut rows);
                 // Sorted while the Moment comes in, not all at its end.
                 worker.step();
             }
-            Command::Close { moment } => {
-                let next = moment.next().0;
-                for input in tables.iter_mut().chain(&mut constants) {
-                    input.advance_to(next);
+            Command::Round { turn } => {
+                match turn {
+                    Some(turn) => recursion::take_turn(&mut loops, turn),
+                    None => {
+                        loops.iter_mut().for_each(Loop::go_on);
+                        time = end;
+                        end += moment;
+                        tables.iter_mut().chain(&mut constants).for_each(|input| input.advance_to(end));
+                    }
                 }
-                while probe.less_than(&next) {
+                time += 1;
+                for (number, of) in loops.iter_mut().enumerate() {
+                    // Those before the one whose turn it is have come to their end.
+                    let done = turn.is_some_and(|turn| number < turn.recursion);
+                    of.back.advance_to(if done { end } else { time });
+                }
+                while probe.less_than(&time) {
                     worker.step_or_park(Some(std::time::Duration::from_millis(1)));
                 }
-                if shares.send(Share::Closed(share.replace(Output::of(plans.len())))).is_err() {
+                let share = share.replace(Output::of(plans.len()));
+                if shares.send(Share::Round(share, recursion::next(&loops))).is_err() {
                     return;
                 }
             }

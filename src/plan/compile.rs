@@ -5,9 +5,11 @@
 
 use super::definite::definite;
 use super::lower::Lowering;
+use super::recursion::{Recursion, cut};
 use super::refusal::Refusal;
 use super::session::{register, session};
 use super::unsound::refuse_unsound;
+use super::with::{bind, refuse_passed_over};
 use super::{Node, Op, Relation};
 use crate::row::Table;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -84,12 +86,20 @@ impl Planner {
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
         let bound = |e| Refusal::from_datafusion(&e, sql);
-        let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
+        let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
+        refuse_passed_over(&self.state, sql)?;
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
-        let optimised = self.state.optimize(&logical).and_then(definite).map_err(bound)?;
-        let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
+        let optimised = |plan| self.state.optimize(&plan).and_then(definite).map_err(bound);
+        let (logical, recursions) = cut(logical).map_err(bound)?;
+        let planned = |recursion: Recursion| -> Result<Recursion, Refusal> {
+            let numbered = recursion.numbered(sql)?;
+            Ok(Recursion { base: optimised(numbered.base)?, step: optimised(numbered.step)?, ..numbered })
+        };
+        let recursions = recursions.into_iter().map(planned).collect::<Result<Vec<_>, _>>()?;
+        let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &recursions, sql };
+        let node = lowering.lower_model(&optimised(logical)?)?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
         self.models.push(Compiled { relation, sql: sql.to_string(), node });
@@ -203,15 +213,18 @@ impl Node {
             Op::Top { .. } | Op::Beside { .. } => false,
             Op::Regroup { .. } => true,
             // Of its input nothing is known here.
-            Op::Given => true,
+            Op::Given | Op::Recurring { .. } => true,
+            // It may not end.
+            Op::Recursion { .. } => true,
         };
         here || self.inputs().into_iter().any(Node::may_fail)
     }
 
     pub fn inputs(&self) -> Vec<&Node> {
         match &self.op {
-            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
+            Op::Given | Op::Recurring { .. } => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
@@ -221,8 +234,9 @@ impl Node {
 
     fn inputs_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
-            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
-            Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
+            Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
+            Op::Given | Op::Recurring { .. } => Vec::new(),
+            Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),

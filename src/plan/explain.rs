@@ -1,6 +1,6 @@
 //! A plan as people read it: one line for each node, inputs below, and how each is kept up to date.
 
-use super::{Aggregate, JoinKind, Node, Op};
+use super::{Aggregate, ITERATIONS_MAX, JoinKind, Node, Op};
 use crate::row::Direction;
 use std::fmt::Write;
 use std::ops::Range;
@@ -64,6 +64,8 @@ fn write_node(
             format!("{} parts side by side by ({group}): incremental, each arranged by key", parts.len())
         }
         Op::Given => "the shared input, below".to_string(),
+        Op::Recursion { .. } => format!("recursion: incremental, an iteration at a time, at most {ITERATIONS_MAX}"),
+        Op::Recurring { .. } => "what the recursion has found, an iteration later".to_string(),
         Op::Union { inputs } => format!("union of {}: no state", inputs.len()),
     };
     let _ = writeln!(text, "{:indent$}{line}", "", indent = depth * 2);

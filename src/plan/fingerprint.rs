@@ -28,6 +28,8 @@ impl Node {
             Op::Beside { key, .. } => format!("beside {key}"),
             // What it is depends on where it stands: see `open`.
             Op::Given => "given".to_string(),
+            Op::Recurring { columns } => format!("recurring {columns:?}"),
+            Op::Recursion { .. } => "recursion".to_string(),
             Op::Union { .. } => "union".to_string(),
         };
         let types: Vec<_> = self.schema.fields().iter().map(|field| field.data_type()).collect();
@@ -35,10 +37,12 @@ impl Node {
         xxhash_rust::xxh3::xxh3_128(format!("{own} {types:?} {inputs:?}").as_bytes())
     }
 
-    /// Whether it reads what is given by a Beside around it: then its fingerprint says only a part of what it is.
+    /// Whether it reads what is given by a Beside or Recursion around it: then its fingerprint says only a part of what it is.
     pub fn open(&self) -> bool {
         match &self.op {
-            Op::Given => true,
+            Op::Given | Op::Recurring { .. } => true,
+            // It reads no other recursion around it.
+            Op::Recursion { .. } => false,
             Op::Beside { input, .. } => input.open(),
             _ => self.inputs().into_iter().any(Node::open),
         }

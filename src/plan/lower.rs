@@ -4,6 +4,7 @@
 //! the same nodes. A projection over a filter over anything becomes one Map.
 
 use super::compile::Input;
+use super::recursion::{Of, Recursion, Stand};
 use super::refusal::Refusal;
 use super::session::row_schema;
 use super::{Node, Op, Program, Relation};
@@ -21,6 +22,8 @@ pub(super) struct Lowering<'a> {
     /// Where names without a database or schema are.
     pub home: &'a Relation,
     pub numbers: &'a HashMap<Relation, Input>,
+    /// What stands of them are of.
+    pub recursions: &'a [Recursion],
     pub sql: &'a str,
 }
 
@@ -89,25 +92,41 @@ impl Lowering<'_> {
     }
 
     fn scan(&self, scan: &df::TableScan) -> Lowered<Node> {
+        let node = self.scanned(scan)?;
+        if scan.filters.is_empty() {
+            return Ok(node);
+        }
+        let filters: Vec<&Expr> = scan.filters.iter().collect();
+        self.keep(node, &scan.projected_schema, &filters)
+    }
+
+    fn scanned(&self, scan: &df::TableScan) -> Lowered<Node> {
+        self.refuse_within(scan)?;
+        let all = || (0..scan.source.schema().fields().len()).collect();
+        let columns = scan.projection.clone().unwrap_or_else(all);
+        let schema = self.row_schema(&scan.projected_schema)?;
+        match Stand::scanned(scan) {
+            Some(Of::Before) => return Ok(Node { op: Op::Recurring { columns }, schema }),
+            Some(Of::Recursion(number)) => {
+                let recursion = self.recursion(&self.recursions[number])?;
+                let program = Program::pick(recursion.schema.clone(), columns);
+                let schema = program.output().clone();
+                return Ok(Node { op: Op::Map { input: Box::new(recursion), program }, schema });
+            }
+            None => {}
+        }
         let full = scan.table_name.clone().resolve(&self.home.database, &self.home.schema);
         let relation = Relation {
             database: full.catalog.to_string(),
             schema: full.schema.to_string(),
             name: full.table.to_string(),
         };
-        let all = || (0..scan.source.schema().fields().len()).collect();
-        let columns = scan.projection.clone().unwrap_or_else(all);
         let op = match self.numbers.get(&relation) {
             Some(Input::Table(table)) => Op::Table { table: *table, columns },
             Some(Input::Model(model)) => Op::Model { model: *model, columns },
             None => return Err(Refusal::new(format!("no relation {relation}"), "use ref() or source()")),
         };
-        let node = Node { op, schema: self.row_schema(&scan.projected_schema)? };
-        if scan.filters.is_empty() {
-            return Ok(node);
-        }
-        let filters: Vec<&Expr> = scan.filters.iter().collect();
-        self.keep(node, &scan.projected_schema, &filters)
+        Ok(Node { op, schema })
     }
 
     fn filter(&self, input: &LogicalPlan, predicate: &Expr) -> Lowered<Node> {
@@ -194,10 +213,6 @@ impl Lowering<'_> {
 
     fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
         match plan {
-            LogicalPlan::RecursiveQuery(_) => {
-                Refusal::new("recursive queries are not maintained yet", "leave the model out with --exclude")
-                    .at_words(self.sql, &["recursive"])
-            }
             LogicalPlan::Unnest(_) => {
                 Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
                     .at_words(self.sql, &["unnest"])

@@ -27,16 +27,19 @@ mod join;
 mod lower;
 mod program;
 pub mod recompute;
+mod recursion;
 mod refusal;
 mod regroup;
 mod session;
 mod top;
 mod unsound;
 mod window;
+mod with;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
 pub use program::Program;
+pub use recursion::{ITERATIONS_MAX, endless};
 pub use refusal::Refusal;
 pub use regroup::Regroup;
 
@@ -121,6 +124,15 @@ pub enum Op {
     },
     /// The input of the Beside around.
     Given,
+    /// A recursion: the input's rows without the last column, their iteration. They are also what its `Recurring`
+    /// reads, one iteration later.
+    Recursion {
+        input: Box<Node>,
+    },
+    /// These columns of the rows that the Recursion around has found, each with the iteration that it leads to.
+    Recurring {
+        columns: Vec<usize>,
+    },
     /// All rows of all inputs.
     Union {
         inputs: Vec<Node>,

@@ -1,18 +1,30 @@
 //! The oracle: a model's rows as a full refresh would give them, by DataFusion's own executor.
 //!
 //! It shares the parser, the binder and `definite` with `lower`, and nothing of `flow`. A fault in the binder would be
-//! seen by neither: tests therefore ask Postgres and DuckDB too.
+//! seen by neither: tests therefore ask Postgres and DuckDB too. A recursion is evaluated here, an iteration at a time:
+//! DataFusion's own may go on for ever.
 
 use super::Relation;
 use super::definite::{definite, executable};
+use super::recursion::{ITERATIONS_MAX, Of, Recursion, Stand, cut, endless};
 use super::session::{register, row_schema, session};
+use super::with::bind;
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::concat_batches;
+use crate::row::{Codec, Row};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
-use datafusion::datasource::MemTable;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Result as DfResult, exec_datafusion_err};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Of one iteration: where each has more than the one before, memory would not hold the next.
+const ROWS_MAX: usize = 16 << 20;
 
 /// Relations with their rows, as far as computed.
 pub struct Recompute {
@@ -45,11 +57,13 @@ impl Recompute {
             Error::operator(e.strip_backtrace()).doing(format!("recompute `{}`", relation.name))
         };
         let run = async {
-            let plan = self.state.create_logical_plan(sql).await?;
-            let plan = executable(definite(self.state.optimize(&plan)?)?)?;
-            let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
-            let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;
-            Ok((plan.schema(), batches))
+            let (plan, recursions) = cut(bind(&self.state, sql).await?)?;
+            let mut results = Vec::new();
+            for recursion in recursions {
+                let rows = self.recursion(recursion, &results).await?;
+                results.push(rows);
+            }
+            self.run(self.prepared(&plan)?, &results, None).await
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::bug("no runtime for recompute").because(e))?;
@@ -58,12 +72,74 @@ impl Recompute {
 
         let rows = batch.num_rows();
         let schema = row_schema(&schema).map_err(|f| Error::bug(format!("column `{}` was planned", f.name())))?;
-        let columns = batch.columns().iter().zip(schema.fields());
-        let columns = columns.map(|(array, field)| super::program::convert(array, field)).collect::<Result<_, _>>();
+        let columns = converted(&batch, &schema);
         let columns = columns.map_err(|e| Error::operator(e).doing(format!("recompute `{}`", relation.name)))?;
         let batch = whole(schema, columns, rows)?;
         self.add(relation, batch.clone())?;
         Ok(batch)
+    }
+
+    fn prepared(&self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
+        executable(definite(self.state.optimize(plan)?)?)
+    }
+
+    /// The rows of a plan whose stands are of these recursions, and of these rows of the iteration before.
+    async fn run(
+        &self,
+        plan: LogicalPlan,
+        results: &[RecordBatch],
+        before: Option<&RecordBatch>,
+    ) -> DfResult<(SchemaRef, Vec<RecordBatch>)> {
+        let fill = |node| match node {
+            LogicalPlan::TableScan(scan) if let Some(of) = Stand::scanned(&scan) => {
+                let batch = match of {
+                    Of::Recursion(number) => &results[number],
+                    Of::Before => before.expect("only a step reads what was before"),
+                };
+                let batch = RecordBatch::try_new(scan.source.schema(), batch.columns().to_vec())?;
+                let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+                let source = provider_as_source(Arc::new(table));
+                Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+            }
+            other => Ok(Transformed::no(other)),
+        };
+        let plan = plan.transform_up(fill).data()?;
+        let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
+        let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;
+        Ok((plan.schema(), batches))
+    }
+
+    /// One iteration after another, as SQL defines it, until one gives no new rows.
+    async fn recursion(&self, recursion: Recursion, results: &[RecordBatch]) -> DfResult<RecordBatch> {
+        let schema = &recursion.schema;
+        let in_rows = row_schema(schema).map_err(|f| exec_datafusion_err!("column `{}` was planned", f.name()))?;
+        let codec = Codec::new(in_rows.clone());
+        let step = self.prepared(&recursion.step)?;
+        let mut seen: HashSet<Row> = HashSet::new();
+        let mut all = Vec::new();
+        let (_, mut found) = self.run(self.prepared(&recursion.base)?, results, None).await?;
+        loop {
+            let mut news = Vec::new();
+            for batch in &found {
+                let batch = RecordBatch::try_new(schema.clone(), converted(batch, schema).map_err(failed)?)?;
+                let rows = RecordBatch::try_new(in_rows.clone(), converted(&batch, &in_rows).map_err(failed)?)?;
+                let is_new = |row| !recursion.distinct || seen.insert(row);
+                let is_new: BooleanArray = codec.encode(&rows).into_iter().map(is_new).map(Some).collect();
+                news.push(filter_record_batch(&batch, &is_new)?);
+            }
+            let news = concat_batches(schema, &news)?;
+            if news.num_rows() == 0 {
+                return Ok(concat_batches(schema, &all)?);
+            }
+            if news.num_rows() > ROWS_MAX {
+                return Err(exec_datafusion_err!("an iteration of `{}` is too large to recompute", recursion.name));
+            }
+            if all.len() as i64 == ITERATIONS_MAX {
+                return Err(exec_datafusion_err!("{}", endless()));
+            }
+            (_, found) = self.run(step.clone(), results, Some(&news)).await?;
+            all.push(news);
+        }
     }
 
     fn add(&mut self, relation: &Relation, batch: RecordBatch) -> Result<()> {
@@ -72,6 +148,16 @@ impl Recompute {
         register(&self.state, relation, Arc::new(table));
         Ok(())
     }
+}
+
+/// The columns of a batch as `schema` has them.
+fn converted(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<ArrayRef>, String> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    columns.map(|(array, field)| super::program::convert(array, field)).collect()
+}
+
+fn failed(message: String) -> DataFusionError {
+    DataFusionError::Execution(message)
 }
 
 fn whole(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

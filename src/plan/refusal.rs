@@ -79,6 +79,10 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     if text.contains("only supports a single SQL statement") {
         return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
     }
+    if text.contains("Cannot automatically convert ") && text.contains(" to Null") {
+        let reason = "a column that is NULL in the first select of a recursion has no type";
+        return Some(Refusal::new(reason, "cast it, `cast(null as bigint)` for one").at_words(sql, &["null"]));
+    }
     let twice = text.split_once("unqualified field name ")?.1.split_once(" which would be ambiguous")?.0;
     let name = twice.trim_matches('"');
     let reason = format!("column `{name}` appears twice in the result");

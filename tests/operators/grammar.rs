@@ -101,7 +101,7 @@ impl<'a> Grammar<'a> {
     }
 
     fn query(&mut self, depth: u64, rows: Rows) -> Query {
-        match self.dice.below(if depth == 0 { 4 } else { 17 }) {
+        match self.dice.below(if depth == 0 { 4 } else { 18 }) {
             0 | 4 => self.select(depth, rows),
             1 | 5 | 6 => self.grouped(depth, rows),
             2 | 7 | 8 => self.joined(depth),
@@ -113,6 +113,7 @@ impl<'a> Grammar<'a> {
             13 => self.named(depth),
             14 => self.windowed(depth, rows),
             15 => self.minus(depth),
+            16 => self.recursive(depth),
             _ => self.grouping_sets(depth),
         }
     }
@@ -351,6 +352,56 @@ impl<'a> Grammar<'a> {
         };
         self.relations = outer;
         query.sql = format!("with {name} as ({}) {}", shared.sql, query.sql);
+        query
+    }
+
+    /// `with recursive` over some edges: what is reached, where cycles end by themselves, or so many steps far.
+    fn recursive(&mut self, depth: u64) -> Query {
+        let kind = *self.dice.pick(&[Kind::Int, Kind::Text, Kind::Text, Kind::Date]);
+        let edges = self.of_kinds(depth - 1, &[kind, kind], Rows::Compute);
+        let (edge, way, next) = (self.name("e"), self.name("w"), self.name("r"));
+        let (from, to) = (edges.columns[0].name.clone(), edges.columns[1].name.clone());
+        let (at, other) = (self.name("c"), self.name("c"));
+        let begin = match self.dice.one_in(3) {
+            true => String::new(),
+            false => format!(" where {}", self.predicate(&edges.columns, 1)),
+        };
+        let join = *self.dice.pick(&["join", "join", "left join"]);
+        let on = format!("{way} {join} {edge} as {next} on {next}.{from} = {way}.{at}");
+        let (columns, rows, recursion) = match self.dice.below(4) {
+            0 => {
+                let step = format!("select {way}.{other}, {next}.{to} from {on}");
+                (vec![(other, kind), (at, kind)], 30.0, format!("select {from}, {to} from {edge}{begin} union {step}"))
+            }
+            1 if edges.rows < 25.0 => {
+                let step = format!("select {next}.{to}, {way}.{other} + 1 from {on} where {way}.{other} < 2");
+                let recursion = format!("select {from}, 0 from {edge}{begin} union all {step}");
+                (vec![(at, kind), (other, Kind::Int)], 4.0 * edges.rows, recursion)
+            }
+            2 => {
+                let not = *self.dice.pick(&["", "not "]);
+                let known = format!("{not}exists (select 1 from {edge} as x where x.{to} = {way}.{at})");
+                let step =
+                    format!("select {next}.{to}, {way}.{other} + 1 from {on} where {way}.{other} < 4 and {known}");
+                let recursion = format!("select {from}, 0 from {edge}{begin} union {step}");
+                (vec![(at, kind), (other, Kind::Int)], 30.0, recursion)
+            }
+            _ => {
+                let step = format!("select {next}.{to} from {on}");
+                (vec![(at, kind)], 8.0, format!("select {from} from {edge}{begin} union {step}"))
+            }
+        };
+        let columns: Vec<Column> = columns.into_iter().map(|(name, kind)| Column { name, kind }).collect();
+        let list = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        let relation = Relation { name: way.clone(), columns, rows };
+        let outer = std::mem::replace(&mut self.relations, vec![relation]);
+        let mut query = match self.dice.below(3) {
+            0 => self.grouped(0, Rows::Compute),
+            1 => self.joined(0),
+            _ => self.select(0, Rows::Compute),
+        };
+        self.relations = outer;
+        query.sql = format!("with recursive {edge} as ({}), {way}({list}) as ({recursion}) {}", edges.sql, query.sql);
         query
     }
 

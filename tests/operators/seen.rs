@@ -26,7 +26,7 @@ pub struct Seen {
 }
 
 /// Each must be seen in a sample.
-const OPERATORS: [&str; 12] = [
+const OPERATORS: [&str; 13] = [
     "table",
     "model",
     "constant",
@@ -39,6 +39,7 @@ const OPERATORS: [&str; 12] = [
     "top",
     "beside",
     "union",
+    "recursion",
 ];
 
 impl Seen {
@@ -66,6 +67,8 @@ impl Seen {
             Op::Top { .. } => "top",
             Op::Beside { .. } => "beside",
             Op::Given => "given",
+            Op::Recursion { .. } => "recursion",
+            Op::Recurring { .. } => "recurring",
             Op::Union { .. } => "union",
         };
         *self.operators.entry(name).or_default() += 1;

@@ -1,0 +1,108 @@
+//! `with recursive` as it is written: what DataFusion passes over without a word.
+//!
+//! It binds a recursion without its list of columns, without what follows the selects (`order by`, `limit`), and
+//! without a `with` before them. The names are written into the first select here; the rest is refused.
+
+use super::refusal::Refusal;
+use datafusion::common::Result as DfResult;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    self, Cte, Query, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+/// The plan of a model, as it is bound.
+pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
+    let mut statement = parse(state, sql)?;
+    if let Statement::Statement(statement) = &mut statement {
+        let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
+    }
+    state.statement_to_plan(statement).await
+}
+
+fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
+    state.sql_to_statement(sql, &state.config().options().sql_parser.dialect)
+}
+
+/// Only what is a `union` is a recursion; else all parts are bound.
+fn recursions(query: &Query) -> impl Iterator<Item = &Cte> {
+    let with = query.with.iter().filter(|with| with.recursive);
+    let union = |cte: &&Cte| matches!(*cte.query.body, SetExpr::SetOperation { op: SetOperator::Union, .. });
+    with.flat_map(|with| &with.cte_tables).filter(union)
+}
+
+/// `r(a, b) as (x union y)` becomes `r(a, b) as (select * from (x) as r(a, b) union y)`.
+struct NameColumns;
+
+impl VisitorMut for NameColumns {
+    type Break = ();
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let with = query.with.iter_mut().filter(|with| with.recursive);
+        for cte in with.flat_map(|with| &mut with.cte_tables).filter(|cte| !cte.alias.columns.is_empty()) {
+            if let SetExpr::SetOperation { op: SetOperator::Union, left, .. } = cte.query.body.as_mut() {
+                *left = Box::new(named(left.as_ref().clone(), &cte.alias));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
+    let statement = Parser::parse_sql(&PostgreSqlDialect {}, "select * from (select 1) as r");
+    let statement = statement.expect("it is correct").pop().expect("it is one");
+    let ast::Statement::Query(query) = statement else { unreachable!("it is a query") };
+    let mut outer = *query.body;
+    if let SetExpr::Select(outer) = &mut outer
+        && let TableFactor::Derived { subquery, alias, .. } = &mut outer.from[0].relation
+    {
+        *subquery.body = select;
+        *alias = Some(names.clone());
+    }
+    outer
+}
+
+/// Refuses what would be passed over.
+pub fn refuse_passed_over(state: &SessionState, sql: &str) -> Result<(), Refusal> {
+    let statement = parse(state, sql).map_err(|e| Refusal::from_datafusion(&e, sql))?;
+    let Statement::Statement(statement) = &statement else { return Ok(()) };
+    match Visit::visit(statement.as_ref(), &mut PassedOver { sql }) {
+        ControlFlow::Break(refusal) => Err(refusal),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct PassedOver<'a> {
+    sql: &'a str,
+}
+
+impl Visitor for PassedOver<'_> {
+    type Break = Refusal;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
+        for cte in recursions(query) {
+            let (query, name) = (&cte.query, &cte.alias.name.value);
+            let after = "write it in a select that reads the recursion";
+            let (word, hint) = match () {
+                () if query.with.is_some() => ("with", "name it before the recursion, in the same `with`"),
+                () if query.order_by.is_some() => ("order by", after),
+                () if query.limit_clause.is_some() => ("limit", after),
+                () if query.fetch.is_some() => ("fetch", after),
+                () => continue,
+            };
+            let reason = format!("`{word}` of all that `{name}` gives, within `with recursive`, is not maintained");
+            let words: Vec<&str> = word.split(' ').collect();
+            let refusal = Refusal::new(reason, hint);
+            let refusal = match word {
+                "with" => refusal.at_words(self.sql, &["(", "with"]),
+                _ => refusal.at_words(self.sql, &words).at_words(self.sql, &["offset"]),
+            };
+            return ControlFlow::Break(refusal);
+        }
+        ControlFlow::Continue(())
+    }
+}
