@@ -3,6 +3,7 @@
 //! Models are compiled one after another in the order of their graph: each sees the source tables and the
 //! models before it, by the full names that dbt printed into its SQL.
 
+use super::caught::caught;
 use super::definite::definite;
 use super::lower::Lowering;
 use super::refusal::Refusal;
@@ -83,17 +84,21 @@ impl Planner {
             let hint = "give the model an alias or a schema of its own";
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
+        let node = caught(|| self.node(sql)).unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
+        register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
+        self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
+        self.models.push(Compiled { relation, sql: sql.to_string(), node });
+        Ok(self.models.len() - 1)
+    }
+
+    fn node(&self, sql: &str) -> Result<Node, Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
         let optimised = self.state.optimize(&logical).and_then(definite).map_err(bound)?;
-        let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
-        register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
-        self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
-        self.models.push(Compiled { relation, sql: sql.to_string(), node });
-        Ok(self.models.len() - 1)
+        Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)
     }
 
     pub fn model(&self, number: usize) -> &Compiled {

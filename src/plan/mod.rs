@@ -18,6 +18,7 @@
 //! DataFusion is named here and nowhere else.
 
 mod aggregate;
+mod caught;
 mod compile;
 mod definite;
 pub mod exact;
@@ -25,6 +26,9 @@ mod explain;
 mod fingerprint;
 mod join;
 mod lower;
+mod map;
+mod nullable;
+mod ordered;
 mod program;
 pub mod recompute;
 mod refusal;
@@ -33,6 +37,7 @@ mod session;
 mod top;
 mod unsound;
 mod window;
+mod zeros;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
