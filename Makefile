@@ -8,7 +8,7 @@ export CLIPPY_CONF_DIR := $(CURDIR)/.config
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test fmt clippy clean
+.PHONY: help setup build demo test soak fmt clippy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -26,6 +26,9 @@ test: setup ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --release --locked; \
 	else cargo test --release --locked -- --test-threads=2; fi
+
+soak: setup ## random models against their recompute, 10,000 times (`SEED=n` begins elsewhere)
+	CASES=$${CASES:-10000} cargo test --release --locked --test operators -- --nocapture
 
 fmt: ## format the code
 	cargo fmt

@@ -3,8 +3,8 @@
 //! everything, for something or for nothing. At every Moment each model must hold what a recompute gives; and have
 //! faults if and only if the recompute fails.
 //!
-//! A case is a seed. `CASES=10000 cargo test --release --test operators -- --nocapture` runs many more than the
-//! sample, `SEED=7` that one.
+//! A case is a seed. `make soak` runs many more than the sample; `SEED=7` runs that one, and with `CASES=100` so many
+//! from there on.
 
 #[path = "operators/case.rs"]
 mod case;

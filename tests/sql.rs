@@ -265,6 +265,14 @@ fn what_no_table_can_hold_is_refused_by_name() {
             "column `dues` has type List(Interval(MonthDayNano)), which is not kept yet",
         ),
         (
+            "select id, s - timestamp '2024-01-01' as gap from t",
+            "column `gap` is a length of time, which no table can hold",
+        ),
+        (
+            "select id, make_array(s - timestamp '2024-01-01') as gaps from t",
+            "column `gaps` is a length of time, which no table can hold",
+        ),
+        (
             "select id, cast(d as numeric(60, 20)) as wide from t",
             "column `wide` has type Decimal256(60, 20), and no table holds more than 38 digits",
         ),

@@ -49,7 +49,8 @@ impl Kept {
         Kept { bodies, from, spines: Vec::new() }
     }
 
-    /// The spine of this name, whose rows begin with a key of so many columns: what was kept of it for this worker.
+    /// The spine of this name, whose rows begin with a key of so many columns of `codec`, and go on with what the operator
+    /// likes: what was kept of it for this worker.
     fn spine(&mut self, name: String, codec: &Codec, key: usize, worker: usize, workers: usize) -> Rc<RefCell<Spine>> {
         let kept =
             |from: &Arc<Arrangements>| from.by_name.get(&name).cloned().expect("it is the dataflow that was kept");
@@ -57,7 +58,7 @@ impl Kept {
             None => Vec::new(),
             Some(kept) if kept.len() == workers => kept[worker].to_vec(),
             Some(kept) => {
-                let own = |row: &[u8]| owner(&row[..codec.prefix(row, key)], workers) == worker;
+                let own = |row: &[u8]| owner(&row[..codec.leading(row, key)], workers) == worker;
                 let batches = kept.iter().flat_map(|batches| batches.iter());
                 batches.map(|batch| Arc::new(batch.filter(own, &self.bodies))).collect()
             }

@@ -101,6 +101,8 @@ pub(super) struct ByKey {
 }
 
 impl Distributor<Rows> for ByKey {
+    /// Nothing is kept back for `flush`: timely asks a table's input for it only as long as no worker has taken a step
+    /// since the rows came in, and would wait for them for ever.
     fn partition<T: Clone, P: Push<Message<T, Rows>>>(&mut self, rows: &mut Rows, time: &T, pushers: &mut [P]) {
         for (row, diff) in rows.iter() {
             let to = owner(&row[..self.codec.prefix(row, self.columns)], pushers.len());
@@ -111,9 +113,6 @@ impl Distributor<Rows> for ByKey {
             }
         }
         rows.clear();
-    }
-
-    fn flush<T: Clone, P: Push<Message<T, Rows>>>(&mut self, time: &T, pushers: &mut [P]) {
         for (rows, pusher) in self.outgoing.iter_mut().zip(pushers) {
             if !rows.is_empty() {
                 Message::push_at(rows, time.clone(), pusher);
@@ -121,6 +120,8 @@ impl Distributor<Rows> for ByKey {
             }
         }
     }
+
+    fn flush<T: Clone, P: Push<Message<T, Rows>>>(&mut self, _: &T, _: &mut [P]) {}
 }
 
 impl Accountable for Rows {

@@ -3,6 +3,7 @@
 //! Models are compiled one after another in the order of their graph: each sees the source tables and the
 //! models before it, by the full names that dbt printed into its SQL.
 
+use super::caught::caught;
 use super::definite::definite;
 use super::lower::Lowering;
 use super::recursion::{Recursion, cut};
@@ -85,6 +86,14 @@ impl Planner {
             let hint = "give the model an alias or a schema of its own";
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
+        let node = caught(|| self.node(sql)).unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
+        register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
+        self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
+        self.models.push(Compiled { relation, sql: sql.to_string(), node });
+        Ok(self.models.len() - 1)
+    }
+
+    fn node(&self, sql: &str) -> Result<Node, Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         refuse_passed_over(&self.state, sql)?;
@@ -99,11 +108,7 @@ impl Planner {
         };
         let recursions = recursions.into_iter().map(planned).collect::<Result<Vec<_>, _>>()?;
         let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &recursions, sql };
-        let node = lowering.lower_model(&optimised(logical)?)?;
-        register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
-        self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
-        self.models.push(Compiled { relation, sql: sql.to_string(), node });
-        Ok(self.models.len() - 1)
+        lowering.lower_model(&optimised(logical)?)
     }
 
     pub fn model(&self, number: usize) -> &Compiled {

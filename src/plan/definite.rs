@@ -7,15 +7,20 @@
 //!   SQL asks for, then every column. `lower` reads the order from there, the executor performs it (the session
 //!   has no rule that takes sorts out again). Ranks see only what the SQL asks for: their ties stay ties.
 //! - Doubles are summed exactly (`exact`), and their min and max know where NaN stands: last.
+//! - Of several predicates those that cannot fail come first.
+//! - Doubles have one zero and one NaN, whatever computes them (`zeros`).
 //! - Grouping sets are a union of plain groups, with a row for `()` even where there are no rows.
 
 use super::exact::{self, exact};
+use super::nullable::nullable;
+use super::ordered::over_columns;
+use super::zeros::{canonical, canonical_outputs};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort as SortExpr};
-use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::utils::{grouping_set_to_exprlist, split_conjunction_owned};
 use datafusion::logical_expr::{
     self as df, Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, Window, cast, lit,
 };
@@ -26,14 +31,12 @@ pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let definite = |node| {
         Ok(Transformed::yes(match node {
             LogicalPlan::TableScan(scan) => LogicalPlan::TableScan(df::TableScan { fetch: None, ..scan }),
+            LogicalPlan::Filter(filter) => LogicalPlan::Filter(safe_first(filter)),
             LogicalPlan::Sort(sort) => {
                 let expr = total(sort.expr, sort.input.schema());
                 LogicalPlan::Sort(df::Sort { expr, ..sort })
             }
-            LogicalPlan::Limit(limit) if !matches!(limit.input.as_ref(), LogicalPlan::Sort(_)) => {
-                let input = sorted(limit.input, Vec::new());
-                LogicalPlan::Limit(df::Limit { input, ..limit })
-            }
+            LogicalPlan::Limit(limit) => limited(limit)?,
             LogicalPlan::Window(window) => {
                 let order = window.window_expr.first().map(window_order).unwrap_or_default();
                 LogicalPlan::Window(Window { input: sorted(window.input, order), ..window })
@@ -45,7 +48,29 @@ pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             other => other,
         }))
     };
-    plan.transform_up(definite).data()
+    canonical(plan)?.transform_up(definite).data()
+}
+
+/// What guards a predicate goes before it, also where the planner has turned them round: a row that a comparison drops
+/// is never divided by its zero.
+fn safe_first(mut filter: df::Filter) -> df::Filter {
+    let schema = filter.input.schema();
+    let may_fail = |e: &Expr| match e {
+        Expr::BinaryExpr(binary) => binary.op.is_numerical_operators(),
+        Expr::Cast(cast) => !cast.expr.get_type(schema).is_ok_and(|of| is_wider(&of, &cast.data_type)),
+        Expr::Negative(_) | Expr::ScalarFunction(_) => true,
+        _ => false,
+    };
+    let predicates = split_conjunction_owned(filter.predicate).into_iter();
+    let safe = |e: &Expr| !e.exists(|e| Ok(may_fail(e))).unwrap_or(true);
+    let (safe, others): (Vec<Expr>, Vec<Expr>) = predicates.partition(safe);
+    filter.predicate = safe.into_iter().chain(others).reduce(Expr::and).expect("a predicate has parts");
+    filter
+}
+
+/// Whether a cast of an integer, as the planner makes them to compare two types, holds every value.
+fn is_wider(from: &DataType, to: &DataType) -> bool {
+    from.is_integer() && matches!(to, DataType::Int64 | DataType::Float64 | DataType::Decimal128(20.., 0))
 }
 
 /// By these, then by every column: only equal rows are left without an order.
@@ -66,6 +91,26 @@ fn each_once(order: Vec<SortExpr>) -> Vec<SortExpr> {
         }
     }
     all
+}
+
+/// A limit goes right over the Sort that its rows come from, whose columns may be gone above; or over one by whole rows.
+fn limited(limit: df::Limit) -> DfResult<LogicalPlan> {
+    let keeps_order = |plan: &LogicalPlan| matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_));
+    let mut source = limit.input.as_ref();
+    while keeps_order(source) {
+        source = source.inputs()[0];
+    }
+    let is_sorted = matches!(source, LogicalPlan::Sort(_));
+    if is_sorted && keeps_order(&limit.input) {
+        let df::Limit { skip, fetch, input } = limit;
+        let beneath = |input| {
+            let (skip, fetch) = (skip.clone(), fetch.clone());
+            limited(df::Limit { skip, fetch, input: Arc::new(input) }).map(Transformed::yes)
+        };
+        return Arc::unwrap_or_clone(input).map_children(beneath).data();
+    }
+    let input = if is_sorted { limit.input } else { sorted(limit.input, Vec::new()) };
+    Ok(LogicalPlan::Limit(df::Limit { input, ..limit }))
 }
 
 fn sorted(input: Arc<LogicalPlan>, order: Vec<SortExpr>) -> Arc<LogicalPlan> {
@@ -104,11 +149,21 @@ fn orders(calls: &[Expr]) -> Vec<Vec<SortExpr>> {
 }
 
 /// The same plan for the executor. Its Aggregate has rows in one order only: where calls ask for several, it becomes
-/// a join of one Aggregate for each. And it does not see that a filter is NULL: so here none is.
+/// a join of one Aggregate for each. And it does not see that a filter is NULL: so here none is. Of several predicates
+/// it may look at one for rows that another drops, and fail: here each is a filter of its own.
 pub fn executable(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let executable = |node| match node {
+        LogicalPlan::Filter(filter) => {
+            let one_by_one = |input: LogicalPlan, predicate| {
+                df::Filter::try_new(predicate, Arc::new(input)).map(LogicalPlan::Filter)
+            };
+            let input = Arc::unwrap_or_clone(filter.input);
+            let filters = split_conjunction_owned(filter.predicate).into_iter().try_fold(input, one_by_one)?;
+            Ok(Transformed::yes(filters))
+        }
         LogicalPlan::Aggregate(group) => {
-            let calls = group.aggr_expr.into_iter().map(|call| in_place(call, filter_is_true));
+            let ties = if let LogicalPlan::Sort(sort) = group.input.as_ref() { sort.expr.clone() } else { Vec::new() };
+            let calls = group.aggr_expr.into_iter().map(|call| in_place(call, |call| executable_call(call, &ties)));
             let calls = calls.collect::<DfResult<Vec<_>>>()?;
             let group = Aggregate::try_new(group.input, group.group_expr, calls)?;
             match orders(&group.aggr_expr).len() {
@@ -116,15 +171,29 @@ pub fn executable(plan: LogicalPlan) -> DfResult<LogicalPlan> {
                 _ => one_by_order(group),
             }
         }
+        LogicalPlan::Union(union) => nullable(union).map(Transformed::yes),
+        LogicalPlan::Window(window) => Ok(match over_columns(&window)? {
+            Some(plan) => Transformed::yes(plan),
+            None => Transformed::no(LogicalPlan::Window(window)),
+        }),
         other => Ok(Transformed::no(other)),
     };
-    plan.transform_up(executable).data()
+    let canonical = |node| {
+        let computes = matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
+        let node = executable(node)?;
+        if computes { node.transform_data(canonical_outputs) } else { Ok(node) }
+    };
+    plan.transform_up(canonical).data()
 }
 
-fn filter_is_true(mut call: AggregateFunction) -> DfResult<Transformed<Expr>> {
-    let filtered = call.params.filter.is_some();
+/// The first of equal rows would be the last, where the executor reads them in the reversed order.
+fn executable_call(mut call: AggregateFunction, ties: &[SortExpr]) -> DfResult<Transformed<Expr>> {
+    if call.func.name() == "first_value" {
+        call.params.order_by.extend_from_slice(ties);
+        call.params.order_by = each_once(call.params.order_by);
+    }
     call.params.filter = call.params.filter.map(|filter| Box::new(filter.is_true()));
-    Ok(Transformed::new_transformed(Expr::AggregateFunction(call), filtered))
+    Ok(Transformed::yes(Expr::AggregateFunction(call)))
 }
 
 /// Another call in the place of one, under its name.
@@ -180,7 +249,7 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
         Some(argument) => argument.get_type(schema)?.is_floating(),
         None => false,
     };
-    let asked = call.params.order_by.len();
+    let asked = call.params.order_by.clone();
     call.params.order_by = each_once(call.params.order_by);
     match call.func.name() {
         // The last is the first of the reversed order: then the executor's choice among equals does not matter.
@@ -202,7 +271,7 @@ fn definite_call(mut call: AggregateFunction, schema: &DFSchema) -> DfResult<Tra
             call.params.args = vec![cast(call.params.args.swap_remove(0), DataType::Float64)];
             call.func = function;
         }
-        _ if call.params.order_by.len() < asked => {}
+        _ if call.params.order_by != asked => {}
         _ => return Ok(Transformed::no(Expr::AggregateFunction(call))),
     }
     Ok(Transformed::yes(Expr::AggregateFunction(call)))

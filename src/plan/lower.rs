@@ -34,12 +34,17 @@ impl Lowering<'_> {
     pub fn lower_model(&self, plan: &LogicalPlan) -> Lowered<Node> {
         let node = self.lower(plan)?;
         let mut seen = std::collections::HashSet::new();
-        for field in node.schema.fields() {
+        for (field, of_plan) in node.schema.fields().iter().zip(plan.schema().fields()) {
             if !seen.insert(field.name()) {
                 let reason = format!("column `{}` appears twice in the result", field.name());
                 return Err(Refusal::new(reason, "give one of them another name with `as`"));
             }
-            if has_wide_decimal(field.data_type()) {
+            if holds(of_plan.data_type(), &|held| matches!(held, DataType::Duration(_))) {
+                let reason = format!("column `{}` is a length of time, which no table can hold", field.name());
+                let hint = "take its seconds: `extract(epoch from …)`";
+                return Err(Refusal::new(reason, hint).at_words(self.sql, &[field.name()]));
+            }
+            if holds(field.data_type(), &|held| matches!(held, DataType::Decimal256(_, _))) {
                 let reason = format!(
                     "column `{}` has type {}, and no table holds more than 38 digits",
                     field.name(),
@@ -236,14 +241,14 @@ impl Lowering<'_> {
     }
 }
 
-/// Rows hold decimals of 76 digits; the tables that models are published to do not.
-fn has_wide_decimal(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Decimal256(_, _) => true,
-        DataType::List(inner) | DataType::Map(inner, _) => has_wide_decimal(inner.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_wide_decimal(field.data_type())),
-        _ => false,
-    }
+/// Whether a type, or one within it, is such. Rows hold some that the tables which models are published to do not.
+fn holds(data_type: &DataType, such: &dyn Fn(&DataType) -> bool) -> bool {
+    such(data_type)
+        || match data_type {
+            DataType::List(inner) | DataType::Map(inner, _) => holds(inner.data_type(), such),
+            DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type(), such)),
+            _ => false,
+        }
 }
 
 /// Whether the optimiser left a subquery, or what stands in it for a column outside, within an expression.

@@ -18,6 +18,7 @@
 //! DataFusion is named here and nowhere else.
 
 mod aggregate;
+mod caught;
 mod compile;
 mod definite;
 pub mod exact;
@@ -25,6 +26,9 @@ mod explain;
 mod fingerprint;
 mod join;
 mod lower;
+mod map;
+mod nullable;
+mod ordered;
 mod program;
 pub mod recompute;
 mod recursion;
@@ -35,6 +39,7 @@ mod top;
 mod unsound;
 mod window;
 mod with;
+mod zeros;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;

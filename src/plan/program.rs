@@ -5,6 +5,7 @@
 //! computed is encoded again. A batch that fails is run again row by row, so that only the guilty rows
 //! become errors; the same row always fails with the same message, so its retraction takes the error away.
 
+use super::caught::caught;
 use super::session::row_form;
 use crate::row::{Cells, Codec, Rows};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
@@ -224,8 +225,8 @@ fn identity_of(expression: &Arc<dyn PhysicalExpr>) -> String {
 }
 
 fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef, String> {
-    let value = expression.evaluate(batch).map_err(|e| plainly(&e))?;
-    value.into_array(batch.num_rows()).map_err(|e| plainly(&e))
+    let value = caught(|| expression.evaluate(batch).and_then(|value| value.into_array(batch.num_rows())));
+    value?.map_err(|e| plainly(&e))
 }
 
 /// DataFusion's message without the name of its layer, so that people see "Divide by zero".
@@ -243,4 +244,47 @@ pub fn convert(array: &ArrayRef, to: &Field) -> Result<ArrayRef, String> {
     debug_assert!(row_form(array.data_type()).is_some());
     let options = CastOptions { safe: false, ..Default::default() };
     cast_with_options(array, to.data_type(), &options).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::{Datum, RowWriter};
+    use arrow::datatypes::DataType;
+    use datafusion::common::{DFSchema, ScalarValue};
+    use datafusion::execution::context::ExecutionProps;
+    use datafusion::logical_expr::{ColumnarValue, Volatility, col, create_udf};
+    use datafusion::physical_expr::create_physical_expr;
+
+    #[test]
+    fn a_row_that_makes_a_function_panic_is_a_fault() {
+        let fields = vec![Field::new("id", DataType::Int64, true)];
+        let schema = Arc::new(Schema::new(fields));
+        let odd = create_udf(
+            "only_of_one",
+            vec![DataType::Int64],
+            DataType::Int64,
+            Volatility::Immutable,
+            Arc::new(|args: &[ColumnarValue]| {
+                let ids = args[0].to_array(1)?;
+                let ids = ids.as_primitive::<arrow::datatypes::Int64Type>();
+                assert!(ids.values().iter().all(|id| *id == 1), "what is not 1 has no result");
+                Ok(ColumnarValue::Scalar(ScalarValue::from(7i64)))
+            }),
+        );
+        let bound = DFSchema::try_from(schema.as_ref().clone()).expect("one column");
+        let e = create_physical_expr(&odd.call(vec![col("id")]), &bound, &ExecutionProps::new());
+        let outputs = vec![e.expect("it is typed")];
+        let program = Program::new(schema.clone(), schema.clone(), Vec::new(), outputs, schema.clone(), String::new());
+        let mut rows = Rows::default();
+        for id in [1, 2, 1] {
+            let mut writer = RowWriter::default();
+            writer.push(&Datum::Int64(id));
+            rows.push(writer.finish().bytes(), 1);
+        }
+        let (mut results, mut faults) = (Rows::default(), Vec::new());
+        program.run(&rows, &mut results, |at, message| faults.push((at, message)));
+        assert_eq!(results.len(), 2);
+        assert_eq!(faults, [(1, "DataFusion panicked: what is not 1 has no result".to_string())]);
+    }
 }

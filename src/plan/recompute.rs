@@ -5,6 +5,7 @@
 //! DataFusion's own may go on for ever.
 
 use super::Relation;
+use super::caught::caught;
 use super::definite::{definite, executable};
 use super::recursion::{ITERATIONS_MAX, Of, Recursion, Stand, cut, endless};
 use super::session::{register, row_schema, session};
@@ -67,7 +68,9 @@ impl Recompute {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::bug("no runtime for recompute").because(e))?;
-        let (schema, batches) = runtime.block_on(run).map_err(failed)?;
+        let result = caught(|| runtime.block_on(run));
+        let result = result.map_err(|e| Error::operator(e).doing(format!("recompute `{}`", relation.name)));
+        let (schema, batches) = result?.map_err(failed)?;
         let batch = concat_batches(&schema, &batches).map_err(|e| failed(e.into()))?;
 
         let rows = batch.num_rows();

@@ -5,6 +5,7 @@
 //! order, so both give the same, be it by rounding. Many groups go through it at once: partitions and group keys
 //! keep them apart.
 
+use super::caught::caught;
 use super::program::{convert, plainly};
 use crate::row::{Codec, Row, Rows};
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -100,7 +101,8 @@ impl Regroup {
             let batches = futures::executor::block_on(collect(operator.clone(), Arc::new(TaskContext::default())))?;
             Ok(concat_batches(&operator.schema(), &batches)?)
         };
-        let result = run(batch.map_err(|e| e.to_string())?).map_err(|e| plainly(&e))?;
+        let batch = batch.map_err(|e| e.to_string())?;
+        let result = caught(|| run(batch))?.map_err(|e| plainly(&e))?;
         let columns = result.columns().iter().zip(self.output.schema().fields());
         let columns = columns.map(|(array, field)| convert(array, field)).collect::<Result<_, _>>()?;
         let result = RecordBatch::try_new(self.output.schema().clone(), columns).map_err(|e| e.to_string())?;

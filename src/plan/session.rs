@@ -8,6 +8,7 @@ use datafusion::catalog::{
     MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::common::Result as DfResult;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -30,23 +31,38 @@ pub fn session(home: &Relation) -> SessionState {
     options.execution.time_zone = Some("UTC".into());
     // Two of its layers do not always agree on what may be NULL; rows tell.
     options.execution.skip_physical_aggregate_schema_check = true;
-    SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
         .with_physical_optimizer_rules(physical_rules())
-        .build()
+        .build();
+    state.register_udf(super::map::map()).expect("a session takes any function");
+    state
 }
 
-/// Rules of DataFusion 53.1 that must not run: they take out sorts that `definite` has put there for good; take columns
-/// of mark joins for others and fail; and move a filter that reads no column beneath a group of everything, whose one
-/// row then passes it.
-const RULES_LEFT_OUT: [&str; 4] = ["EnforceSorting", "ProjectionPushdown", "FilterPushdown", "FilterPushdown(Post)"];
+/// Rules of DataFusion 53.1 that must not run: they take out sorts that `definite` has put there for good, or refuse
+/// plans where they do not see that those settle an order; take columns of mark joins for others and fail; move a
+/// filter that reads no column beneath a group of everything, whose one row then passes it; forget the group of NULL
+/// where only the first groups are asked for (`LimitAggregation`); take one aggregate for another where they know its
+/// result (`aggregate_statistics`); and move an offset beneath a sort.
+const RULES_LEFT_OUT: [&str; 9] = [
+    "EnforceSorting",
+    "SanityCheckPlan",
+    "aggregate_statistics",
+    "ProjectionPushdown",
+    "FilterPushdown",
+    "FilterPushdown(Post)",
+    "LimitAggregation",
+    "LimitPushPastWindows",
+    "LimitPushdown",
+];
 
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::default().rules;
     rules.retain(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
+    rules.insert(0, Arc::new(super::ordered::OrderedWindows));
     rules
 }
 
@@ -76,6 +92,8 @@ pub fn row_form(data_type: &DataType) -> Option<DataType> {
         DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        // Between two nodes of a plan; no column of a model has it.
+        DataType::Duration(_) => DataType::Int64,
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into())),
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),

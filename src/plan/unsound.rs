@@ -2,16 +2,17 @@
 //! be as wrong as what is maintained.
 
 use super::refusal::Refusal;
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinConstraint, JoinType, NullEquality};
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::utils::{merge_schema, split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 /// `plan` as it was bound, before the optimiser.
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [many_rows, copies, unknown_in, lateral, using];
+        let rules = [many_rows, copies, unknown_in, lateral, using, intervals];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -85,6 +86,24 @@ fn using(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
         .then(|| refusal.at_words(sql, &["using"]).at_words(sql, &["natural"]))
 }
 
+/// Intervals are compared by their months, then their days, then the rest: `interval '3 days'` is more than any
+/// number of hours, and more than any difference of two timestamps.
+fn intervals(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
+    let schema = merge_schema(&node.inputs());
+    let is_interval = |e: &Expr| e.get_type(&schema).is_ok_and(|of| matches!(of, DataType::Interval(_)));
+    let compares = |e: &Expr| match e {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+            is_interval(left) || is_interval(right)
+        }
+        Expr::Between(between) => is_interval(&between.expr) || is_interval(&between.low),
+        Expr::InList(list) => is_interval(&list.expr) || list.list.iter().any(is_interval),
+        _ => false,
+    };
+    let found = node.expressions().iter().any(|e| e.exists(|e| Ok(compares(e))).unwrap_or(false));
+    let hint = "compare timestamps, `x > y + interval '3 days'`, or seconds, `extract(epoch from x - y) > 3 * 86400`";
+    found.then(|| Refusal::new("intervals cannot be compared", hint).at_words(sql, &["interval"]))
+}
+
 fn unknown(e: &Expr) -> bool {
     match e {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
@@ -116,6 +135,7 @@ mod tests {
     #[test]
     fn what_datafusion_computes_otherwise_is_refused() {
         const IN: &str = "`in (select …)` within an expression is maintained only under `and` and `or`";
+        const INTERVALS: &str = "intervals cannot be compared";
         const MANY: &str = "a subquery that stands for one value may give many rows";
         for (sql, expected) in [
             ("select id from t except all select id from u", "`except all` is not maintained yet"),
@@ -155,6 +175,14 @@ mod tests {
                 "`using` and `natural` are maintained only for inner and left joins",
             ),
             ("select a from t left join u using (a)", "maintained"),
+            ("select id from t where timestamp '2024-01-01' - timestamp '2023-12-01' > interval '3 days'", INTERVALS),
+            ("select id from t where interval '36 hours' in (interval '1 day')", INTERVALS),
+            ("select id, interval '1 month' between interval '29 days' and interval '31 days' as x from t", INTERVALS),
+            ("select t.id from t join u on t.id = u.id and interval '1 month' < interval '31 days'", INTERVALS),
+            (
+                "select id from t where timestamp '2024-01-01' > timestamp '2023-12-01' + interval '3 days'",
+                "maintained",
+            ),
             ("select id, a in (select a from u) as x from t", "a subquery within an expression is not maintained yet"),
         ] {
             assert_eq!(reason(sql), expected, "{sql}");

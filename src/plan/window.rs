@@ -1,6 +1,7 @@
 //! Window functions → [`Op::Regroup`], a node for each set of functions of one partition and order.
 
 use super::lower::{Lowered, Lowering};
+use super::ordered::over_columns;
 use super::refusal::Refusal;
 use super::regroup::{Regroup, Work};
 use super::top::{by_of, least_order};
@@ -14,6 +15,9 @@ use datafusion::physical_planner::create_window_expr;
 impl Lowering<'_> {
     pub fn window(&self, window: &df::Window) -> Lowered<Node> {
         let failed = |e| self.of_datafusion(&e);
+        if let Some(plan) = over_columns(window).map_err(failed)? {
+            return self.lower(&plan);
+        }
         // Where the input has no columns there is nothing to sort by.
         let (input, order) = match window.input.as_ref() {
             LogicalPlan::Sort(sort) => (sort.input.as_ref(), sort.expr.as_slice()),

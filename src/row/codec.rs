@@ -185,7 +185,12 @@ impl Codec {
         if columns > 0 && self.is_plain(row) {
             return self.plain[columns - 1] as usize;
         }
-        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
+        self.leading(row, columns)
+    }
+
+    /// The same of what only begins with these columns, and may go on with anything.
+    pub fn leading(&self, bytes: &[u8], columns: usize) -> usize {
+        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&bytes[at..], kind))
     }
 
     /// Where each column of a row ends; `ends` is the caller's, to be used again.
@@ -450,6 +455,15 @@ mod tests {
             assert_eq!(ends, expected);
             assert_eq!([0, 1, 2].map(|columns| codec.prefix(&bytes, columns)), [0, ends[0] as usize, ends[1] as usize]);
         }
+    }
+
+    #[test]
+    fn a_key_ends_where_it_ends_whatever_follows() {
+        let field = |t| Field::new("c", t, true);
+        let codec = Codec::new(Arc::new(Schema::new(vec![field(DataType::Boolean), field(DataType::Boolean)])));
+        // As long as a row without NULLs.
+        assert_eq!(codec.leading(&[NULL, 2, 0, 0], 1), 1);
+        assert_eq!(codec.leading(&[NULL, NULL, 2, 0], 2), 2);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! Random SQL that binds: queries over relations of known columns, shape within shape.
 //!
 //! What it leaves out, since the executor that recomputes gives no definite answer to it:
-//! - Infinities and the minus before a double: DataFusion groups doubles by their bits, so that -0.0 and 0.0, and the
-//!   NaNs of two signs, are several groups there. To SQL, and to us, they are one.
-//! - Division where something else decides whether the row is computed at all: beneath a join (it does not look at one
-//!   side where the other is empty), beside another predicate (it looks at all rows, or only at those that the first
-//!   lets through, as their share is), in an aggregate with a filter.
+//! - Division where something else decides whether the row is computed at all: beneath a join, or a filter that asks
+//!   another relation (it does not look at one side where the other is empty, while we find what fails on either), beside
+//!   another predicate within one expression (it looks at all rows, or only at those that the first lets through, as
+//!   their share is), in an aggregate with a filter.
 //! - Arithmetic with the number or rank of a row as it is: DataFusion counts rows in a type without a sign, and fails
 //!   where it estimates how many rows pass a comparison of the two kinds. A cast settles it.
-//! - Windows over a computed partition: DataFusion does not see that its rows are sorted where it knows two columns in it
-//!   to be equal.
 
 use super::life::Dice;
 
@@ -67,6 +64,16 @@ pub struct Query {
     pub columns: Vec<Column>,
     pub rows: f64,
 }
+
+impl Query {
+    /// Whether something in it fails for some rows.
+    fn divides(&self) -> bool {
+        self.sql.contains(DIVISION)
+    }
+}
+
+/// What a division begins with, and nothing else.
+const DIVISION: &str = "60 / (";
 
 /// A join of more rows is not written.
 const ROWS_MAX: f64 = 300.0;
@@ -265,7 +272,8 @@ impl<'a> Grammar<'a> {
         let partition = match self.dice.one_in(5) {
             true => String::new(),
             false => {
-                format!("partition by {} ", self.dice.pick(&from.columns).name)
+                let kind = self.kind_of(&from.columns);
+                format!("partition by {} ", self.value(&from.columns, kind))
             }
         };
         outputs.push((format!("row_number() over ({partition}order by {order})"), Kind::Int));
@@ -323,7 +331,8 @@ impl<'a> Grammar<'a> {
         };
         let mut over = String::new();
         if self.dice.below(4) > 0 {
-            over = format!("partition by {} ", self.dice.pick(columns).name);
+            let kind = self.kind_of(columns);
+            over = format!("partition by {} ", self.value(columns, kind));
         }
         if ordered || self.dice.one_in(2) {
             over += &format!("order by {}", self.order(columns));
@@ -488,6 +497,7 @@ impl<'a> Grammar<'a> {
         }
         match self.dice.below(12) {
             0..=2 => format!(" where {}", self.predicate(&from.columns, 2)),
+            3 | 4 if from.divides() => String::new(),
             3 => {
                 let not = *self.dice.pick(&["", "", "not "]);
                 format!(" where {}", self.subquery(from, not))
@@ -608,7 +618,7 @@ impl<'a> Grammar<'a> {
         let ints: Vec<&Column> = columns.iter().filter(|c| c.kind == Kind::Int).collect();
         match ints.is_empty() {
             true => self.value(columns, Kind::Int),
-            false => format!("60 / ({} - 7)", self.dice.pick(&ints).name),
+            false => format!("{DIVISION}{} - 7)", self.dice.pick(&ints).name),
         }
     }
 
@@ -643,8 +653,17 @@ impl<'a> Grammar<'a> {
             (Kind::Numeric, _) => {
                 format!("cast({} as numeric(12, 1))", self.value_within(columns, Kind::Int, depth - 1))
             }
-            (Kind::Double, 3) => format!("({one} + {two})"),
+            (Kind::Double, 3) => match self.dice.below(4) {
+                0 => format!("(- {one})"),
+                1 => format!("({one} * {two})"),
+                2 => format!("({one} / {two})"),
+                _ => format!("({one} + {two})"),
+            },
             (Kind::Double, 4) => format!("({one} / 3)"),
+            (Kind::Double, _) if self.dice.one_in(4) => {
+                let (from, to) = (self.value_within(columns, Kind::Timestamp, 0), self.literal(Kind::Timestamp));
+                format!("extract(epoch from ({to} - {from}))")
+            }
             (Kind::Double, _) => {
                 format!("cast({} as double precision)", self.value_within(columns, Kind::Numeric, depth - 1))
             }
