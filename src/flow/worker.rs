@@ -7,7 +7,7 @@ use super::Output;
 use super::build::{Inputs, Kept, build};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
-use crate::row::{Moment, Rows, Table};
+use crate::row::{Clock, Moment, Rows, Table};
 use crate::state::{Arrangements, Batches, Bodies};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use timely::WorkerConfig;
 
 enum Command {
     Feed { moment: Moment, table: usize, rows: Rows },
-    Close { moment: Moment },
+    Close { moment: Moment, clock: Clock },
     Pin,
 }
 
@@ -37,18 +37,19 @@ pub struct Flow {
 
 impl Flow {
     /// Maintains `models`, compiled in this order over `tables`, with so many threads. It goes on `from` what the same
-    /// dataflow was when it was pinned, with whatever number of workers; or begins anew, with empty tables.
+    /// dataflow was when it was pinned, and what the clock had said, with whatever number of workers; or begins anew,
+    /// with empty tables.
     pub fn start(
         models: &[Compiled],
         tables: &[Table],
         workers: usize,
         bodies: &Arc<Bodies>,
-        from: Option<Arrangements>,
+        from: Option<(Arrangements, Clock)>,
     ) -> Result<Flow> {
         let (share_sender, shares) = channel();
         let (commands, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
         // Each worker takes its own, so that nobody holds what was kept once all have begun.
-        let from = from.map(Arc::new);
+        let (from, clock) = from.map_or((None, Clock::UNREAD), |(from, clock)| (Some(Arc::new(from)), clock));
         let starts: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some((r, from.clone())))).collect();
         drop(from);
         let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
@@ -57,7 +58,7 @@ impl Flow {
         let threads = timely::execute(config, move |worker| {
             let start = starts[worker.index()].lock().ok().and_then(|mut start| start.take());
             let (commands, from) = start.expect("each worker starts once and takes its own");
-            let kept = Kept::new(bodies.clone(), from);
+            let kept = Kept::new(bodies.clone(), from, clock);
             work(worker, &plans, &tables, kept, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
@@ -71,15 +72,16 @@ impl Flow {
         worker.send(Command::Feed { moment, table, rows }).expect("workers live as long as their handle");
     }
 
-    /// Closes a Moment and waits for its whole effect. Moments close in their order.
-    pub fn close(&self, moment: Moment) -> Result<Output> {
+    /// Closes a Moment, at which the clock says this, and waits for its whole effect. Moments close in their order.
+    pub fn close(&self, moment: Moment, clock: Clock) -> Result<Output> {
         for worker in &self.commands {
-            worker.send(Command::Close { moment }).expect("workers live as long as their handle");
+            worker.send(Command::Close { moment, clock }).expect("workers live as long as their handle");
         }
         let mut output = Output::of(self.models);
         for _ in &self.commands {
             let Share::Closed(share) = self.share()? else { unreachable!("shares come in the order of commands") };
             output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
+            output.due = [output.due, share.due].into_iter().flatten().min();
             output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
         }
         output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
@@ -130,7 +132,7 @@ fn work(
     shares: Sender<Share>,
 ) {
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, probe, spines } =
+    let Inputs { mut tables, mut constants, probe, spines, readings } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
     while let Ok(command) = commands.recv() {
         match command {
@@ -142,7 +144,10 @@ fn work(
                 // Sorted while the Moment comes in, not all at its end.
                 worker.step();
             }
-            Command::Close { moment } => {
+            Command::Close { moment, clock } => {
+                readings.read(clock);
+                // What was due before, as far as feeding has found it out, is done now.
+                share.borrow_mut().due = None;
                 let next = moment.next().0;
                 for input in tables.iter_mut().chain(&mut constants) {
                     input.advance_to(next);

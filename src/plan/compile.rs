@@ -3,6 +3,7 @@
 //! Models are compiled one after another in the order of their graph: each sees the source tables and the
 //! models before it, by the full names that dbt printed into its SQL.
 
+use super::clock;
 use super::definite::definite;
 use super::lower::Lowering;
 use super::refusal::Refusal;
@@ -86,9 +87,15 @@ impl Planner {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let logical = futures::executor::block_on(self.state.create_logical_plan(sql)).map_err(bound)?;
         only_queries(&logical)?;
-        refuse_clocks_and_chance(&logical, sql)?;
+        let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
+        refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
-        let optimised = self.state.optimize(&logical).and_then(definite).map_err(bound)?;
+        let optimised = match reads_clock {
+            true => clock::optimise(&self.state, logical),
+            false => self.state.optimize(&logical),
+        };
+        let optimised = optimised.and_then(definite).map_err(bound)?;
+        clock::refuse_elsewhere(&optimised, sql)?;
         let node = Lowering { home: &self.home, numbers: &self.numbers, sql }.lower_model(&optimised)?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
@@ -135,8 +142,9 @@ fn only_queries(plan: &LogicalPlan) -> Result<(), Refusal> {
     }
 }
 
-/// A function of the clock or of chance would be frozen at planning time: refuse it instead.
-fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
+/// A function of chance would be frozen at planning time: refuse it instead. So with the time of day, which comes again
+/// every day.
+fn refuse_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found: Option<String> = None;
     let visit = |node: &LogicalPlan| {
         node.apply_expressions(|expression| {
@@ -156,8 +164,7 @@ fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal
         Some(name) => {
             let hint = "compare with a column or a constant instead, or leave the model out with --exclude";
             let written = match name.as_str() {
-                "now" => ["now", "current_timestamp", "localtimestamp"].as_slice(),
-                "current_time" => &["current_time", "localtime"],
+                "current_time" => ["current_time", "localtime"].as_slice(),
                 name => &[name],
             };
             let refusal = |name: &&str| {
@@ -200,7 +207,7 @@ impl Node {
             Op::Join(join) => join.residual.is_some(),
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
-            Op::Top { .. } | Op::Beside { .. } => false,
+            Op::Top { .. } | Op::Temporal { .. } | Op::Beside { .. } => false,
             Op::Regroup { .. } => true,
             // Of its input nothing is known here.
             Op::Given => true,
@@ -212,7 +219,7 @@ impl Node {
         match &self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
-            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
@@ -223,7 +230,7 @@ impl Node {
         match &mut self.op {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Given => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } => vec![input],
-            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),

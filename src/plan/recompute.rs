@@ -3,10 +3,11 @@
 //! It shares the parser, the binder and `definite` with `lower`, and nothing of `flow`. A fault in the binder would be
 //! seen by neither: tests therefore ask Postgres and DuckDB too.
 
-use super::Relation;
 use super::definite::{definite, executable};
 use super::session::{register, row_schema, session};
+use super::{Relation, clock};
 use crate::error::{Error, Result};
+use crate::row::Clock;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -17,12 +18,14 @@ use std::sync::Arc;
 /// Relations with their rows, as far as computed.
 pub struct Recompute {
     state: SessionState,
+    clock: Clock,
 }
 
 impl Recompute {
-    pub fn new(database: &str, schema: &str) -> Recompute {
+    /// As of a Moment at which the clock said this.
+    pub fn new(database: &str, schema: &str, clock: Clock) -> Recompute {
         let home = Relation { database: database.into(), schema: schema.into(), name: String::new() };
-        Recompute { state: session(&home) }
+        Recompute { state: session(&home), clock }
     }
 
     /// A source table: `batch` holds the columns that are kept, `described` is the whole table. Columns that
@@ -45,7 +48,7 @@ impl Recompute {
             Error::operator(e.strip_backtrace()).doing(format!("recompute `{}`", relation.name))
         };
         let run = async {
-            let plan = self.state.create_logical_plan(sql).await?;
+            let plan = clock::at(self.state.create_logical_plan(sql).await?, self.clock)?;
             let plan = executable(definite(self.state.optimize(&plan)?)?)?;
             let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
             let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;

@@ -8,6 +8,7 @@ use datafusion::catalog::{
     MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::common::Result as DfResult;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -30,13 +31,17 @@ pub fn session(home: &Relation) -> SessionState {
     options.execution.time_zone = Some("UTC".into());
     // Two of its layers do not always agree on what may be NULL; rows tell.
     options.execution.skip_physical_aggregate_schema_check = true;
-    SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
         .with_physical_optimizer_rules(physical_rules())
-        .build()
+        .build();
+    for function in super::clock::functions() {
+        state.register_udf(function).expect("a session takes any function");
+    }
+    state
 }
 
 /// Rules of DataFusion 53.1 that must not run: they take out sorts that `definite` has put there for good; take columns
