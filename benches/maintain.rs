@@ -13,7 +13,7 @@ mod measure;
 
 use driftless::flow::Flow;
 use driftless::plan::{Planner, Relation};
-use driftless::row::{Codec, Cut, Datum, Moment, Rows, TableName, append};
+use driftless::row::{Clock, Codec, Cut, Datum, Moment, Rows, TableName, append};
 use driftless::state::{Arrangements, Bodies, Checkpoint, FORMAT, Store};
 use measure::{OPTIONS, Peer, Plan};
 use serde_json::Value;
@@ -171,7 +171,7 @@ impl Peer for Driftless {
         for (table, rows) in batch.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             self.flow.feed(moment, table, rows);
         }
-        let output = self.flow.close(moment).expect("the workers live");
+        let output = self.flow.close(moment, Clock::default()).expect("the workers live");
         // As the daemon does.
         if self.gave_back.elapsed() >= Duration::from_secs(1) {
             self.gave_back = Instant::now();
@@ -219,7 +219,8 @@ impl Keeper {
         std::thread::spawn(move || {
             for (moment, arrangements) in work {
                 let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
-                let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
+                let checkpoint =
+                    Checkpoint { format, moment, clock: Clock::default(), cut, tables, maintained: None, staged: None };
                 store.write(&checkpoint, &arrangements, &written).expect("it is written");
             }
         });

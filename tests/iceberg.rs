@@ -6,7 +6,7 @@ mod sandbox;
 use arrow::datatypes::DataType;
 use driftless::commit::{Sink, Staged};
 use driftless::error::{Error, Who};
-use driftless::row::{Datum, Moment, Row, list_of, struct_of};
+use driftless::row::{Clock, Datum, Moment, Row, list_of, struct_of};
 use sandbox::{Dice, Readers, Sandbox, every_type, row, sink, target};
 use serde_json::json;
 use std::collections::HashSet;
@@ -117,6 +117,7 @@ fn a_commit_describes_itself() {
     assert_eq!(summary["driftless.model"], "orders");
     assert_eq!(summary["driftless.definition"], "1");
     assert_eq!(summary["driftless.moment"], "5");
+    assert_eq!(summary["driftless.clock"], "7");
     assert_eq!(summary["driftless.cut"], r#"{"shop":{"offset":"50"}}"#);
     assert_eq!(summary["driftless.rows"], "3");
     assert_eq!(summary["total-records"], "3");
@@ -262,7 +263,9 @@ fn the_one_that_crashes() {
     sink.open(&targets, None).expect("opens");
     let cut = sandbox::cut(2);
     let changes = (0..2).map(|t| (t, vec![(number(1, "one"), -1), (number(2, "two"), 2)])).collect();
-    let staged = sink.stage(&driftless::commit::Publication { moment: Moment(2), cut: &cut, changes }).expect("stages");
+    let staged = sink
+        .stage(&driftless::commit::Publication { moment: Moment(2), clock: Clock(7), cut: &cut, changes })
+        .expect("stages");
     let checkpoint = serde_json::to_vec(&staged).expect("JSON");
     std::fs::write(Path::new(&folder).join("checkpoint"), checkpoint).expect("writes");
     sink.publish(&staged).expect("publishes");

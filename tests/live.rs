@@ -266,6 +266,55 @@ fn a_row_that_cannot_be_computed_withholds_its_model_until_it_is_mended() {
     project.driftless().arg("verify").finish().expect_code(0);
 }
 
+/// Promise 1 by the clock: rows enter and leave while no source says anything, also across a kill, and while nobody ran.
+#[test]
+fn rows_come_and_go_by_the_clock_alone() {
+    let postgres = Postgres::start();
+    let mut session = postgres.create_database("shop", "create table visits (id int primary key, at timestamptz)");
+    let project = Project::with(&[
+        ("recent.sql", "select id from {{ source('s', 'visits') }} where at > now() - interval '8 seconds'"),
+        ("many.sql", "select count(*) as n from {{ ref('recent') }}"),
+        ("begun.sql", "select id from {{ source('s', 'visits') }} where current_timestamp >= at"),
+        ("_s.yml", "version: 2\nsources:\n  - name: s\n    schema: public\n    tables: [{name: visits}]\n"),
+    ]);
+    let url = postgres.url("shop");
+    project.write("driftless.yml", &format!("sources:\n  s:\n    postgres: \"{url}\"\ncommit_every: 100ms\n"));
+    let mut daemon = project.driftless().arg("run").start();
+    let mut readers = Readers::start();
+    let mut shows = |daemon: &mut Daemon, table: &str, wanted: &[&str]| {
+        daemon.wait_for(&format!("{table} to show {wanted:?}"), Duration::from_secs(30), || {
+            let tables = project.catalog().exists().then(|| readers.tables(&project.catalog()))?;
+            let shown = readers.read(BOTH[0], tables.get(table)?);
+            let same = shown.rows.keys().map(String::as_str).eq(wanted.iter().copied());
+            same.then(|| shown.summary["driftless.clock"].parse::<i64>().expect("microseconds"))
+        })
+    };
+    shows(&mut daemon, "public.many", &[r#"{"n":0}"#]);
+    let begun = Instant::now();
+    let told = driftless::world::now_us();
+    session.execute(
+        "insert into visits values (1, now()), (2, now() + interval '6 seconds'), (3, now() + interval '14 seconds')",
+    );
+    let first = shows(&mut daemon, "public.begun", &[r#"{"id":1}"#]);
+    shows(&mut daemon, "public.many", &[r#"{"n":3}"#]);
+    let second = shows(&mut daemon, "public.begun", &[r#"{"id":1}"#, r#"{"id":2}"#]);
+    assert!(first >= told && second >= first + 5_000_000, "{told} {first} {second}");
+    let left = shows(&mut daemon, "public.recent", &[r#"{"id":2}"#, r#"{"id":3}"#]);
+    assert!((left - told - 8_000_000).abs() < 2_000_000, "it left {} us after it came", left - told);
+    project.driftless().arg("verify").finish().expect_code(0);
+    daemon.kill();
+    // The second leaves and the third enters while nobody runs.
+    std::thread::sleep(Duration::from_secs(15).saturating_sub(begun.elapsed()));
+    project.driftless().arg("verify").finish().expect_code(0);
+    let mut daemon = project.driftless().arg("run").start();
+    shows(&mut daemon, "public.recent", &[r#"{"id":3}"#]);
+    shows(&mut daemon, "public.begun", &[r#"{"id":1}"#, r#"{"id":2}"#, r#"{"id":3}"#]);
+    assert!(daemon.stderr().contains("goes on from its checkpoint"), "{}", daemon.stderr());
+    shows(&mut daemon, "public.many", &[r#"{"n":0}"#]);
+    shows(&mut daemon, "public.recent", &[]);
+    project.driftless().arg("verify").finish().expect_code(0);
+}
+
 /// Promise 5, restart does not recompute: after a kill the dataflow goes on from its checkpoint, with whatever number
 /// of workers; only models that have changed are computed anew, from the rows that are kept.
 #[test]

@@ -4,6 +4,8 @@
 //!
 //! `SEED=7 cargo test --release --test sql` repeats a failure.
 
+#[path = "sql/clock.rs"]
+mod clock;
 #[path = "support/life.rs"]
 mod life;
 
@@ -14,12 +16,14 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::Flow;
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Planner, explain};
-use driftless::row::{Codec, Datum, Delta, Moment, Row, RowWriter, Table, TableName};
+use driftless::row::{Clock, Codec, Datum, Delta, Moment, Row, RowWriter, Table, TableName};
 use driftless::state::Bodies;
-use life::{Counted, Dice, Life, Place, add, counted, relation, show};
+use life::{Counted, Dice, Life, Place, Tick, add, counted, relation, show};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sql");
 const MOMENTS: u64 = 25;
+/// Some days before the first timestamp of a row.
+const BEGIN: Clock = Clock(1_699_500_000_000_000);
 
 /// Name and SQL of each query of all files of the folder, file by file.
 fn queries() -> Vec<(String, String)> {
@@ -109,23 +113,27 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
     let mut life = Life::start(&place, &models, &pruned, workers, dice.budget());
     let mut rows = [BTreeMap::new(), BTreeMap::new()];
     let mut kept = vec![Counted::new(); models.len()];
+    let (mut ticks, mut clock, mut due) = (Dice(seed), BEGIN, None);
     for moment in 1..=MOMENTS {
+        clock = Tick::of(&mut ticks).from(clock, due);
         for (number, rows) in rows.iter_mut().enumerate() {
             // In two slices, which must not matter.
             life.flow.feed(Moment(moment), number, changes(&mut dice, rows).into_iter().collect());
             life.flow.feed(Moment(moment), number, changes(&mut dice, rows).into_iter().collect());
         }
-        let output = life.flow.close(Moment(moment)).expect("it closes");
+        let output = life.flow.close(Moment(moment), clock).expect("it closes");
+        due = output.due;
+        assert!(due.is_none_or(|due| due > clock), "what is due at a Moment has been done");
         kept.iter_mut().zip(&output.models).for_each(|(kept, deltas)| add(kept, deltas));
         if dice.below(4) == 0 {
-            life.checkpoint(Moment(moment));
+            life.checkpoint(Moment(moment), clock);
             // What is fed afterwards, and not closed, is as if it had never been.
             life.flow.feed(Moment(moment + 1), 0, [(row(&mut dice, 99), 1)].into_iter().collect());
             life.end();
             let workers = 1 + dice.below(3) as usize;
             life = Life::start(&place, &models, &pruned, workers, dice.budget());
         }
-        let mut recompute = Recompute::new("db", "public");
+        let mut recompute = Recompute::new("db", "public", clock);
         for (table, rows) in tables.iter().zip(&rows) {
             let batch = Codec::new(table.schema.clone()).decode(rows.values());
             recompute.table(&relation(&table.name.name), &table.schema, &batch).expect("it registers");
@@ -154,7 +162,7 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
             lively[number] |= !expected.is_empty();
         }
         let wrong = wrong.join("\n\n");
-        assert!(wrong.is_empty(), "at Moment {moment}, {workers} workers, SEED={seed}:\n{wrong}");
+        assert!(wrong.is_empty(), "at Moment {moment}, clock {clock}, {workers} workers, SEED={seed}:\n{wrong}");
     }
 }
 
@@ -187,7 +195,7 @@ fn a_part_that_occurs_twice_is_computed_once() {
         (writer.finish(), 1)
     };
     flow.feed(Moment(1), 0, [row(1, 0), row(2, 5)].into_iter().collect());
-    let output = flow.close(Moment(1)).expect("it closes");
+    let output = flow.close(Moment(1), BEGIN).expect("it closes");
     for model in 0..2 {
         assert_eq!(output.faults[model].len(), 1, "the guilty row is named once, by each model");
         assert_eq!(output.models[model].len(), 1);
@@ -306,7 +314,7 @@ fn a_group_that_cannot_be_computed_is_a_fault_until_it_can() {
     let codec = Codec::new(models[0].schema().clone());
     let step = |moment: u64, deltas: &[Delta]| {
         flow.feed(Moment(moment), 0, deltas.iter().cloned().collect());
-        let mut output = flow.close(Moment(moment)).expect("it closes");
+        let mut output = flow.close(Moment(moment), BEGIN).expect("it closes");
         let rows = output.models[0].iter().map(|(row, diff)| format!("{diff} {}", codec.show(row))).collect::<Vec<_>>();
         let faults = output.faults.swap_remove(0).into_iter();
         (rows, faults.map(|(fault, diff)| format!("{diff} {} {}", fault.sample, fault.message)).collect::<Vec<_>>())

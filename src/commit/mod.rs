@@ -16,7 +16,7 @@ pub mod iceberg;
 pub mod ledger;
 
 use crate::error::Result;
-use crate::row::{Cut, Delta, Fingerprint, Moment};
+use crate::row::{Clock, Cut, Delta, Fingerprint, Moment};
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,6 +41,7 @@ pub struct Target {
 /// definition or schema has changed.
 pub struct Publication<'a> {
     pub moment: Moment,
+    pub clock: Clock,
     pub cut: &'a Cut,
     /// By number of the target in the list given to [`Sink::open`].
     pub changes: Vec<(usize, Vec<Delta>)>,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::Relation;
 use crate::plan::recompute::Recompute;
 use crate::project::{Model, Project};
-use crate::row::{Codec, Cut, Delta, Diff, Fingerprint, Moment, Row, Rows, Table};
+use crate::row::{Clock, Codec, Cut, Delta, Diff, Fingerprint, Moment, Row, Rows, Table};
 use crate::state::{Base, Bodies, Content, Kept, Store};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -117,6 +117,7 @@ impl Oracle {
 /// Everything that a comparison needs, as of one Moment.
 pub struct Loaded {
     moment: Moment,
+    clock: Clock,
     cut: Cut,
     tables: Vec<RecordBatch>,
     shown: Vec<Option<(Published, Vec<Delta>)>>,
@@ -125,10 +126,10 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// `tables` as they are at the Moment and Cut that the tables show.
+    /// `tables` as they are at the Moment, clock and Cut that the tables show.
     pub fn load(
         oracle: &Oracle,
-        (moment, cut): (Moment, Cut),
+        (moment, clock, cut): (Moment, Clock, Cut),
         tables: &[Content],
         withheld: &[usize],
         only: Vec<String>,
@@ -160,11 +161,11 @@ impl Loaded {
             });
         }
         let withheld = withheld.to_vec();
-        Ok(Loaded { moment, cut, tables, shown, withheld, only })
+        Ok(Loaded { moment, clock, cut, tables, shown, withheld, only })
     }
 
     pub fn compare(self, oracle: &Oracle) -> Result<Verdict> {
-        let mut recompute = Recompute::new(&oracle.home.0, &oracle.home.1);
+        let mut recompute = Recompute::new(&oracle.home.0, &oracle.home.1, self.clock);
         for ((relation, described, _), batch) in oracle.tables.iter().zip(&self.tables) {
             recompute.table(relation, described, batch)?;
         }
@@ -249,7 +250,7 @@ fn verify_left(project: &Project, config: &Config, selected: &[&Model], store: A
     let bodies = Bodies::new(Some(store.clone()), config.memory_bytes);
     let base = Base::new(&kept, &bodies, &mut store.arrangements(&bodies)?);
     let tables: Vec<Content> = (0..kept.len()).map(|table| base.content(table)).collect();
-    let at = (checkpoint.moment, checkpoint.cut);
+    let at = (checkpoint.moment, checkpoint.clock, checkpoint.cut);
     Loaded::load(&oracle, at, &tables, &[], Vec::new())?.compare(&oracle)
 }
 

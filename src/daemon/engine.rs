@@ -13,7 +13,7 @@ use super::status::{ModelStatus, Phase, Status};
 use super::step::{Due, Heard, MOMENT_ROWS_MAX, Step};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::row::{Cut, Moment, Position};
+use crate::row::{Clock, Cut, Moment, Position};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
 use crate::state::{Arrangements, Bodies, Store};
 use crate::world;
@@ -60,6 +60,10 @@ struct Engine {
     started: Instant,
     run: Run,
     moment: Moment,
+    /// What was read last.
+    clock: Clock,
+    /// When the models may change by themselves.
+    due: Option<Clock>,
     cut: Cut,
     sources: Vec<SourceState>,
     /// How many source tables there are.
@@ -103,7 +107,7 @@ impl Engine {
     ) -> Result<Engine> {
         let names: Vec<String> = sources.iter().map(|(name, _)| name.clone()).collect();
         let begun = begin(&assembly, &names, config, store).await?;
-        let Begun { moment, cut, last, kept, intake, flow, pending, sink, oracle, keeping, standing } = begun;
+        let Begun { moment, clock, cut, last, kept, intake, flow, pending, sink, oracle, keeping, standing } = begun;
         let shows = |number: usize| Some(sink.published(oracle.target_of(number)?)?.into());
         let models = assembly.models.iter().enumerate().map(|(number, model)| ModelStatus {
             name: model.name.clone(),
@@ -160,6 +164,8 @@ impl Engine {
             started: world::instant(),
             run,
             moment,
+            clock,
+            due: None,
             cut,
             sources: states,
             tables: kept.len(),
@@ -197,7 +203,7 @@ impl Engine {
             }
             // Between two pieces of a huge transaction nobody is heard at once, and who was heard need not wait for them.
             let waiting = !self.events.is_empty() && !self.intake.busy() && !stopping;
-            match self.step.due(waiting, self.now()) {
+            match self.step.due(waiting, self.until_due(), self.now()) {
                 Due::Close => {
                     // The next piece of a huge transaction takes along what others have told.
                     if !self.intake.all_fed() && !stopping {
@@ -321,7 +327,9 @@ impl Engine {
     /// Moment is whole, so that no step is larger than memory.
     fn maintain(&mut self) -> Result<()> {
         self.copied = 0;
-        let output = self.flow.close(self.moment)?;
+        self.clock = self.clock.max(Clock(world::now_us()));
+        let output = self.flow.close(self.moment, self.clock)?;
+        self.due = output.due;
         self.pending.absorb(output);
         self.moment = self.moment.next();
         Ok(())
@@ -348,6 +356,7 @@ impl Engine {
         let arrangements = self.arrangements()?;
         let job = Job {
             moment,
+            clock: self.clock,
             cut: self.cut.clone(),
             changes,
             unsaid,
@@ -475,6 +484,12 @@ impl Engine {
         if let Ok(mut status) = self.status.lock() {
             change(&mut status);
         }
+    }
+
+    /// How long it is, by the clock as it is now, until the models may change by themselves.
+    fn until_due(&self) -> Option<Duration> {
+        let us = self.due?.0.saturating_sub(world::now_us());
+        Some(Duration::from_micros(us.max(0) as u64))
     }
 
     fn now(&self) -> Duration {

@@ -11,7 +11,7 @@
 use super::audit::{Loaded, Oracle, Verdict};
 use crate::commit::{Publication, Published, Sink, StagedTable};
 use crate::error::{Doing, Error, Result};
-use crate::row::{Cut, Delta, Moment, Row};
+use crate::row::{Clock, Cut, Delta, Moment, Row};
 use crate::state::{
     Arrangements, Batches, Bodies, Checkpoint, Content, FORMAT, Kept, KeptModel, Maintained, Store, Walk,
 };
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub struct Job {
     pub moment: Moment,
+    pub clock: Clock,
     pub cut: Cut,
     /// By number of the model; they may come to nothing.
     pub changes: Vec<(usize, Batches)>,
@@ -64,6 +65,7 @@ pub struct Keeping {
 /// The source tables at the last checkpoint, and which models had faults.
 pub struct Last {
     pub moment: Moment,
+    pub clock: Clock,
     pub cut: Cut,
     pub tables: Vec<Content>,
     pub withheld: Vec<usize>,
@@ -90,6 +92,7 @@ impl Publisher {
                     Work::Publish(job) => {
                         last = Some(Last {
                             moment: job.moment,
+                            clock: job.clock,
                             cut: job.cut.clone(),
                             tables: job.tables.clone(),
                             withheld: job.withheld.clone(),
@@ -137,7 +140,7 @@ fn load(oracle: &Oracle, last: Option<&Last>, only: Vec<String>) -> Result<Loade
         return Err(Error::operator("nothing was published since the start, so there is nothing to verify yet")
             .hint("ask again in a moment"));
     };
-    let at = (last.moment, last.cut.clone());
+    let at = (last.moment, last.clock, last.cut.clone());
     Loaded::load(oracle, at, &last.tables, &last.withheld, only)
 }
 
@@ -160,7 +163,7 @@ fn perform(sink: &mut dyn Sink, keeping: &Keeping, oracle: &Oracle, job: Job) ->
     }
     let changes: Vec<_> = changes.into_iter().map(|(model, deltas)| (number(model), deltas)).collect();
     let count = changes.iter().map(|(_, deltas)| deltas.len()).sum();
-    let publication = Publication { moment: job.moment, cut: &job.cut, changes };
+    let publication = Publication { moment: job.moment, clock: job.clock, cut: &job.cut, changes };
     let staged = match publication.changes.is_empty() {
         true => None,
         false => Some(sink.stage(&publication).doing(format!("stage Moment {}", job.moment))?),
@@ -179,6 +182,7 @@ fn perform(sink: &mut dyn Sink, keeping: &Keeping, oracle: &Oracle, job: Job) ->
     let checkpoint = Checkpoint {
         format: FORMAT,
         moment: job.moment,
+        clock: job.clock,
         cut: job.cut.clone(),
         tables: keeping.tables.clone(),
         maintained: Some(maintained),

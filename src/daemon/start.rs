@@ -17,14 +17,17 @@ use super::publisher::{Keeping, Last};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::row::{Cut, Delta, Moment, Rows, Table};
+use crate::row::{Clock, Cut, Delta, Moment, Rows, Table};
 use crate::state::{Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
+use crate::world;
 use std::sync::Arc;
 
 /// A state that work can go on with.
 pub struct Begun {
     /// The next to close.
     pub moment: Moment,
+    /// What was read last.
+    pub clock: Clock,
     /// Of the sources that resume; the others copy.
     pub cut: Cut,
     /// That of the last checkpoint.
@@ -46,6 +49,8 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
     let bodies = Bodies::new(Some(store.clone()), config.memory_bytes);
     let mut from = store.arrangements(&bodies)?;
     let Start { kept, cut, moment, resumed } = Start::decide(assembly, sources, last.as_ref());
+    // Set back while nobody ran it stands still until it has come as far again.
+    let mut clock = last.as_ref().map_or(Clock::default(), |last| last.clock);
     let oracle = Arc::new(Oracle::new(assembly, config));
     let left = last.as_ref().map(staged).transpose()?.flatten();
     let dataflow = assembly.dataflow();
@@ -75,7 +80,7 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
     if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
         let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
         let (format, maintained) = (FORMAT, maintained.clone());
-        let checkpoint = Checkpoint { format, moment, cut: cut.clone(), tables, maintained, staged: None };
+        let checkpoint = Checkpoint { format, moment, clock, cut: cut.clone(), tables, maintained, staged: None };
         store.write(&checkpoint, &from, &bodies)?;
     }
 
@@ -87,12 +92,13 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
     let mut pending = Pending::new(&assembly.models, &assembly.compiled, &bodies, &mut from, models_kept);
     let tables_of = sources.iter().map(|name| (0..kept.len()).filter(|t| kept[*t].source == *name).collect());
     let intake = Intake::new(base, &bodies, tables_of.collect(), &mut from);
-    let from = maintained.is_some().then_some(from);
+    let from = maintained.is_some().then_some((from, clock));
     let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
     // A state directory that was lost must not count anew: tables know only later Moments.
     let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
     let contents = (0..kept.len()).map(|table| intake.base().content(table)).collect::<Vec<_>>();
     if maintained.is_none() {
+        clock = clock.max(Clock(world::now_us()));
         for (number, content) in contents.iter().enumerate() {
             let (mut walk, mut more) = (content.walk(), true);
             while more {
@@ -105,7 +111,7 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
                 more = piece.len() == PIECE_ROWS;
                 if !piece.is_empty() {
                     flow.feed(moment, number, piece);
-                    pending.absorb(flow.close(moment)?);
+                    pending.absorb(flow.close(moment, clock)?);
                     moment = moment.next();
                 }
             }
@@ -118,13 +124,14 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
     let standing = last.as_ref().filter(|_| sources.iter().all(|name| cut.0.contains_key(name)));
     let standing = standing.map(|last| Last {
         moment: last.moment,
+        clock: last.clock,
         cut: last.cut.clone(),
         tables: contents,
         withheld: numbers(&pending.withheld()),
     });
     let last = last.map_or(Moment(0), |last| last.moment);
     let keeping = Keeping { store, bodies, tables: kept.clone(), dataflow };
-    Ok(Begun { moment, cut, last, kept, intake, flow, pending, sink, oracle, keeping, standing })
+    Ok(Begun { moment, clock, cut, last, kept, intake, flow, pending, sink, oracle, keeping, standing })
 }
 
 /// What the tables show, as a start finds it.

@@ -7,13 +7,20 @@
 //!              told, position known for all             every `commit_every`, one at a time
 //!   open Moment ───────────Close──────────► closed ───────────Publish───────────► on disk ──► Acknowledge
 //!                when the queue is empty                                              └─► Exit, if stopping
-//!                or the Moment is large
+//!                or the Moment is large,
+//!                or the clock alone changes models
 //! ```
 
 use std::time::Duration;
 
 /// How many rows a Moment takes while more wait: what one close takes well below the freshness promised.
 pub const MOMENT_ROWS_MAX: usize = 20_000;
+
+/// Moments that only the clock asks for are so far apart at least: rows that leave one after another, each at an instant
+/// of its own, leave some at a time, and readers see them no later than `commit_every` makes them.
+const TICK_EVERY: Duration = Duration::from_millis(100);
+/// Nobody waits longer for the clock without looking at it: it may have been set, or the machine have slept.
+const CLOCK_UNSEEN_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -55,6 +62,8 @@ pub struct Step {
     stopping: bool,
     /// When the last publication began.
     began: Option<Duration>,
+    /// When the last Moment closed.
+    closed: Duration,
 }
 
 impl Step {
@@ -70,6 +79,7 @@ impl Step {
             publishing: false,
             stopping: false,
             began: None,
+            closed: Duration::ZERO,
         }
     }
 
@@ -84,6 +94,7 @@ impl Step {
                 (self.open, self.open_rows) = (false, 0);
                 self.rest = rest;
                 self.unpublished = true;
+                self.closed = now;
             }
             Heard::PublishBegun => {
                 (self.unpublished, self.publishing) = (false, true);
@@ -94,14 +105,20 @@ impl Step {
         }
     }
 
-    /// `waiting`: events of sources are there to be heard at once. `now` since the start.
-    pub fn due(&self, waiting: bool, now: Duration) -> Due {
+    /// `waiting`: events of sources are there to be heard at once. `until_tick`: so long it is, by the clock, until models
+    /// change by themselves. `now` since the start.
+    pub fn due(&self, waiting: bool, until_tick: Option<Duration>, now: Duration) -> Due {
         let next = self.began.map_or(now, |began| began + self.commit_every);
         let publish = self.unpublished && !self.publishing;
         let hour = self.stopping || now >= next;
         // What is published is what has closed: nothing may be open beside it.
         let enough = !waiting || self.open_rows >= MOMENT_ROWS_MAX || self.stopping || (publish && hour);
         if self.ready && self.open && enough {
+            return Due::Close;
+        }
+        let until_tick = until_tick.filter(|_| self.ready && !self.stopping);
+        let until_tick = until_tick.map(|until| until.max((self.closed + TICK_EVERY).saturating_sub(now)));
+        if until_tick.is_some_and(|until| until.is_zero()) {
             return Due::Close;
         }
         if publish && hour {
@@ -111,14 +128,15 @@ impl Step {
         if self.ready && self.rest && !self.stopping {
             return Due::Close;
         }
+        let until_tick = until_tick.map(|until| until.min(CLOCK_UNSEEN_MAX));
         if publish {
-            return Due::Wait(Some(next - now));
+            return Due::Wait(until_tick.into_iter().chain([next - now]).min());
         }
         // Before every source is ready nothing has closed and nothing can be lost.
         if self.stopping && !self.publishing && (!self.ready || !self.unpublished) {
             return Due::Exit;
         }
-        Due::Wait(None)
+        Due::Wait(until_tick)
     }
 }
 
@@ -141,50 +159,50 @@ mod tests {
     fn a_huge_transaction_is_fed_in_steps_and_others_are_published_on_the_way() {
         let mut step = ready();
         step.heard(Heard::Told { rows: 3_000_000 }, SECOND);
-        assert_eq!(step.due(false, SECOND), Due::Close);
+        assert_eq!(step.due(false, None, SECOND), Due::Close);
         step.heard(Heard::Closed { rest: true }, SECOND);
-        assert_eq!(step.due(false, SECOND), Due::Publish);
+        assert_eq!(step.due(false, None, SECOND), Due::Publish);
         step.heard(Heard::PublishBegun, SECOND);
-        assert_eq!(step.due(false, SECOND), Due::Close, "the next piece, while it is published");
+        assert_eq!(step.due(false, None, SECOND), Due::Close, "the next piece, while it is published");
         step.heard(Heard::Closed { rest: true }, SECOND);
         step.heard(Heard::Published, SECOND);
-        assert_eq!(step.due(false, SECOND), Due::Close, "the next piece, since it is not time to publish");
+        assert_eq!(step.due(false, None, SECOND), Due::Close, "the next piece, since it is not time to publish");
         step.heard(Heard::Closed { rest: true }, SECOND);
-        assert_eq!(step.due(true, SECOND * 2), Due::Publish);
+        assert_eq!(step.due(true, None, SECOND * 2), Due::Publish);
         step.heard(Heard::PublishBegun, SECOND * 2);
         step.heard(Heard::Closed { rest: false }, SECOND * 2);
         step.heard(Heard::Published, SECOND * 2);
-        assert_eq!(step.due(false, SECOND * 2), Due::Wait(Some(SECOND)));
+        assert_eq!(step.due(false, None, SECOND * 2), Due::Wait(Some(SECOND)));
         step.heard(Heard::Stop, SECOND * 2);
-        assert_eq!(step.due(false, SECOND * 2), Due::Publish);
+        assert_eq!(step.due(false, None, SECOND * 2), Due::Publish);
     }
 
     #[test]
     fn no_moment_closes_before_every_source_has_a_position() {
         let mut step = Step::new(SECOND);
         step.heard(Heard::Told { rows: 5 }, Duration::ZERO);
-        assert_eq!(step.due(false, Duration::ZERO), Due::Wait(None));
+        assert_eq!(step.due(false, None, Duration::ZERO), Due::Wait(None));
         step.heard(Heard::Ready, Duration::ZERO);
-        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+        assert_eq!(step.due(false, None, Duration::ZERO), Due::Close);
     }
 
     #[test]
     fn the_first_moment_is_published_at_once() {
         let mut step = Step::new(SECOND);
         step.heard(Heard::Ready, Duration::ZERO);
-        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+        assert_eq!(step.due(false, None, Duration::ZERO), Due::Close);
         step.heard(Heard::Closed { rest: false }, Duration::ZERO);
-        assert_eq!(step.due(false, Duration::ZERO), Due::Publish);
+        assert_eq!(step.due(false, None, Duration::ZERO), Due::Publish);
     }
 
     #[test]
     fn a_moment_grows_while_more_waits_up_to_its_bound() {
         let mut step = ready();
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Wait(None));
-        assert_eq!(step.due(false, Duration::ZERO), Due::Close);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Wait(None));
+        assert_eq!(step.due(false, None, Duration::ZERO), Due::Close);
         step.heard(Heard::Told { rows: MOMENT_ROWS_MAX }, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Close);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Close);
     }
 
     #[test]
@@ -192,14 +210,14 @@ mod tests {
         let mut step = ready();
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
         step.heard(Heard::Closed { rest: false }, Duration::ZERO);
-        assert_eq!(step.due(false, SECOND / 4), Due::Wait(Some(SECOND * 3 / 4)));
-        assert_eq!(step.due(false, SECOND), Due::Publish);
+        assert_eq!(step.due(false, None, SECOND / 4), Due::Wait(Some(SECOND * 3 / 4)));
+        assert_eq!(step.due(false, None, SECOND), Due::Publish);
         step.heard(Heard::PublishBegun, SECOND);
         step.heard(Heard::Told { rows: 1 }, SECOND);
         step.heard(Heard::Closed { rest: false }, SECOND);
-        assert_eq!(step.due(false, SECOND * 9), Due::Wait(None));
+        assert_eq!(step.due(false, None, SECOND * 9), Due::Wait(None));
         step.heard(Heard::Published, SECOND * 9);
-        assert_eq!(step.due(false, SECOND * 9), Due::Publish);
+        assert_eq!(step.due(false, None, SECOND * 9), Due::Publish);
     }
 
     #[test]
@@ -208,9 +226,32 @@ mod tests {
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
         step.heard(Heard::Closed { rest: false }, Duration::ZERO);
         step.heard(Heard::Told { rows: 1 }, SECOND);
-        assert_eq!(step.due(true, SECOND), Due::Close);
+        assert_eq!(step.due(true, None, SECOND), Due::Close);
         step.heard(Heard::Closed { rest: false }, SECOND);
-        assert_eq!(step.due(true, SECOND), Due::Publish);
+        assert_eq!(step.due(true, None, SECOND), Due::Publish);
+    }
+
+    #[test]
+    fn the_clock_closes_a_moment_when_nobody_tells_anything() {
+        let mut step = ready();
+        let due = |step: &Step, until: Duration, now: Duration| step.due(false, Some(until), now);
+        assert_eq!(due(&step, SECOND * 5, SECOND), Due::Wait(Some(SECOND * 5)));
+        assert_eq!(due(&step, SECOND * 86_400, SECOND), Due::Wait(Some(CLOCK_UNSEEN_MAX)), "the clock may be set");
+        assert_eq!(due(&step, Duration::ZERO, SECOND), Due::Close);
+        step.heard(Heard::Closed { rest: false }, SECOND);
+        assert_eq!(due(&step, Duration::ZERO, SECOND), Due::Publish, "not at once again");
+        step.heard(Heard::PublishBegun, SECOND);
+        assert_eq!(due(&step, Duration::ZERO, SECOND), Due::Wait(Some(TICK_EVERY)));
+        assert_eq!(due(&step, Duration::ZERO, SECOND + TICK_EVERY), Due::Close);
+        step.heard(Heard::Closed { rest: false }, SECOND + TICK_EVERY);
+        step.heard(Heard::Published, SECOND * 3 / 2);
+        assert_eq!(due(&step, SECOND / 4, SECOND * 3 / 2), Due::Wait(Some(SECOND / 4)), "before its hour to publish");
+        assert_eq!(due(&step, SECOND, SECOND * 3 / 2), Due::Wait(Some(SECOND / 2)));
+        step.heard(Heard::Stop, SECOND * 3 / 2);
+        assert_eq!(due(&step, Duration::ZERO, SECOND * 3 / 2), Due::Publish);
+        step.heard(Heard::PublishBegun, SECOND * 2);
+        step.heard(Heard::Published, SECOND * 2);
+        assert_eq!(due(&step, Duration::ZERO, SECOND * 2), Due::Exit, "what has no end must not keep it from stopping");
     }
 
     #[test]
@@ -218,19 +259,19 @@ mod tests {
         let mut step = ready();
         step.heard(Heard::Told { rows: 1 }, Duration::ZERO);
         step.heard(Heard::Stop, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Close);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Close);
         step.heard(Heard::Closed { rest: false }, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Publish);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Publish);
         step.heard(Heard::PublishBegun, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Wait(None));
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Wait(None));
         step.heard(Heard::Published, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Exit);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Exit);
     }
 
     #[test]
     fn a_stop_during_the_first_copy_exits_at_once() {
         let mut step = Step::new(SECOND);
         step.heard(Heard::Stop, Duration::ZERO);
-        assert_eq!(step.due(true, Duration::ZERO), Due::Exit);
+        assert_eq!(step.due(true, None, Duration::ZERO), Due::Exit);
     }
 }

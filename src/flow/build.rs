@@ -11,10 +11,11 @@ use super::reduce::reduce;
 use super::regroup::regroup;
 use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows, owner};
+use super::temporal::{Readings, row_of, temporal};
 use super::top::top;
 use super::{Faults, Output};
 use crate::plan::{Compiled, Node, Op};
-use crate::row::{Codec, Direction, Row, Rows, Sorted, Table};
+use crate::row::{Clock, Codec, Direction, Row, Rows, Sorted, Table};
 use crate::state::{Arrangements, Bodies, Spine};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::cell::RefCell;
@@ -34,6 +35,7 @@ pub(super) struct Inputs {
     pub loops: Vec<Loop>,
     pub probe: probe::Handle<Time>,
     pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
+    pub readings: Rc<Readings>,
 }
 
 /// The state of a dataflow: where it is kept, and what of it is there already.
@@ -41,24 +43,31 @@ pub(super) struct Kept {
     bodies: Arc<Bodies>,
     /// What all workers had when it was kept, by name; `None` where the dataflow begins anew.
     from: Option<Arc<Arrangements>>,
+    /// What the clock said then.
+    clock: Clock,
     spines: Vec<(String, Rc<RefCell<Spine>>)>,
 }
 
 impl Kept {
-    pub fn new(bodies: Arc<Bodies>, from: Option<Arc<Arrangements>>) -> Kept {
-        Kept { bodies, from, spines: Vec::new() }
+    pub fn new(bodies: Arc<Bodies>, from: Option<Arc<Arrangements>>, clock: Clock) -> Kept {
+        Kept { bodies, from, clock, spines: Vec::new() }
     }
 
-    /// The spine of this name, whose rows begin with a key of so many columns of `codec`, and go on with what the operator
-    /// likes: what was kept of it for this worker.
-    fn spine(&mut self, name: String, codec: &Codec, key: usize, worker: usize, workers: usize) -> Rc<RefCell<Spine>> {
+    /// The spine of this name: what was kept of it for this worker. `key` is by what rows are shared out.
+    fn spine(
+        &mut self,
+        name: String,
+        key: impl Fn(&[u8]) -> &[u8],
+        worker: usize,
+        workers: usize,
+    ) -> Rc<RefCell<Spine>> {
         let kept =
             |from: &Arc<Arrangements>| from.by_name.get(&name).cloned().expect("it is the dataflow that was kept");
         let batches = match self.from.as_ref().map(kept) {
             None => Vec::new(),
             Some(kept) if kept.len() == workers => kept[worker].to_vec(),
             Some(kept) => {
-                let own = |row: &[u8]| owner(&row[..codec.leading(row, key)], workers) == worker;
+                let own = |row: &[u8]| owner(key(row), workers) == worker;
                 let batches = kept.iter().flat_map(|batches| batches.iter());
                 batches.map(|batch| Arc::new(batch.filter(own, &self.bodies))).collect()
             }
@@ -96,6 +105,8 @@ pub(super) fn build<'scope>(
         given: Vec::new(),
         loops: Vec::new(),
         probe: probe::Handle::new(),
+        readings: Readings::new(kept.clock),
+        share: share.clone(),
         model: 0,
         faults: Faults::new(0, share.clone()),
         name: String::new(),
@@ -122,7 +133,7 @@ pub(super) fn build<'scope>(
         session
     });
     let (constants, loops, probe) = (constants.collect(), build.loops, build.probe);
-    Inputs { tables: sessions, constants, loops, probe, spines: build.kept.spines }
+    Inputs { tables: sessions, constants, loops, probe, spines: build.kept.spines, readings: build.readings }
 }
 
 struct Build<'scope> {
@@ -138,6 +149,8 @@ struct Build<'scope> {
     given: Vec<(u128, RowStream<'scope>, Codec)>,
     loops: Vec<Loop>,
     probe: probe::Handle<Time>,
+    readings: Rc<Readings>,
+    share: Share,
     /// That is being built.
     model: usize,
     /// Of this model.
@@ -192,6 +205,12 @@ impl<'scope> Build<'scope> {
                     places_of(&columns).into_iter().chain(numbered.then_some(columns.len())).collect();
                 let schema = node.schema.project(&key_first(all.len(), &columns)).expect("an order of its own columns");
                 pick(rows, &Codec::new(Arc::new(schema)), Shape::of(&all), &[], Nulls::Kept)
+            }
+            Op::Temporal { input, bounds, .. } => {
+                let rows = self.node(input);
+                let schedule = self.named_spine("by instant", row_of);
+                let codec = Codec::new(input.schema.clone());
+                temporal(rows, codec, bounds, schedule, self.readings.clone(), self.share.clone())
             }
             Op::Regroup { input, key, order, work } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
@@ -309,13 +328,18 @@ impl<'scope> Build<'scope> {
         arrange(rows, codec, order.into(), key, spine)
     }
 
-    /// Spines are named by their model and counted in it: one dataflow always gives the same names.
+    /// Of rows that begin with a key of so many columns.
     fn spine(&mut self, codec: &Codec, key: usize) -> Rc<RefCell<Spine>> {
-        let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
         let fields = codec.schema().fields().iter().take(key);
         let by: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
-        let name = format!("{} {} by ({})", self.name, of_model + 1, by.join(", "));
-        self.kept.spine(name, codec, key, self.scope.index(), self.scope.peers())
+        self.named_spine(&format!("by ({})", by.join(", ")), |row| &row[..codec.leading(row, key)])
+    }
+
+    /// Spines are named by their model and counted in it: one dataflow always gives the same names.
+    fn named_spine(&mut self, by: &str, key: impl Fn(&[u8]) -> &[u8]) -> Rc<RefCell<Spine>> {
+        let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
+        let name = format!("{} {} {by}", self.name, of_model + 1);
+        self.kept.spine(name, key, self.scope.index(), self.scope.peers())
     }
 
     /// Constants enter at one worker only, or each worker would add its own; and once, not at each restart.

@@ -1,7 +1,7 @@
 //! Data moving: the dataflow that keeps every model up to date, one file for each stateful operator.
 //!
 //! ```text
-//!   feed(moment, table, rows)*  close(moment)              Output { models, faults }
+//!   feed(moment, table, rows)*  close(moment, clock)       Output { models, faults, due }
 //!            │                        │                              ▲
 //!            ▼                        ▼                              │
 //!        inputs ──► one timely dataflow over all models, N workers ──┘  (whole Moments)
@@ -11,6 +11,7 @@
 //! ```
 //!
 //! Invariants:
+//! - What depends on the clock is as the reading says with which a Moment closes; readings never go back.
 //! - A row that is fed at a Moment has its whole effect in that Moment's [`Output`], in no other.
 //! - Models that read a model read its changes; nothing is computed twice for two readers of one model, a part
 //!   that occurs twice (`plan::Node::fingerprint`) is computed once, and two that need the same rows by the
@@ -37,12 +38,13 @@ mod regroup;
 mod semi;
 mod shape;
 mod stream;
+mod temporal;
 mod top;
 mod worker;
 
 pub use worker::Flow;
 
-use crate::row::{Diff, Rows};
+use crate::row::{Clock, Diff, Rows};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -53,11 +55,13 @@ pub struct Output {
     /// Sorted, each row once.
     pub models: Vec<Rows>,
     pub faults: Vec<Vec<(Fault, Diff)>>,
+    /// When the clock has come so far the models may change by themselves, and not before.
+    pub due: Option<Clock>,
 }
 
 impl Output {
     fn of(models: usize) -> Output {
-        Output { models: vec![Rows::default(); models], faults: (0..models).map(|_| Vec::new()).collect() }
+        Output { models: vec![Rows::default(); models], faults: (0..models).map(|_| Vec::new()).collect(), due: None }
     }
 }
 

@@ -120,7 +120,7 @@ impl Front<'_> {
 }
 
 /// Steps over a row, if it is the next, and says how often it is there.
-fn pass(cursor: &mut Cursor, row: &[u8]) -> Diff {
+pub(super) fn pass(cursor: &mut Cursor, row: &[u8]) -> Diff {
     match cursor.row() {
         Some((found, diff)) if found == row => {
             cursor.step();

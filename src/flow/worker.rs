@@ -13,7 +13,7 @@ use super::build::{Inputs, Kept, build};
 use super::recursion::{self, Loop, Turn};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
-use crate::row::{Moment, Rows, Table};
+use crate::row::{Clock, Moment, Rows, Table};
 use crate::state::{Arrangements, Batches, Bodies};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,7 +26,7 @@ const ROUND_BITS: u32 = 24;
 
 enum Command {
     Feed { table: usize, rows: Rows },
-    Round { turn: Option<Turn> },
+    Round { turn: Option<Turn>, clock: Clock },
     Pin,
 }
 
@@ -48,18 +48,19 @@ pub struct Flow {
 
 impl Flow {
     /// Maintains `models`, compiled in this order over `tables`, with so many threads. It goes on `from` what the same
-    /// dataflow was when it was pinned, with whatever number of workers; or begins anew, with empty tables.
+    /// dataflow was when it was pinned, and what the clock had said, with whatever number of workers; or begins anew,
+    /// with empty tables.
     pub fn start(
         models: &[Compiled],
         tables: &[Table],
         workers: usize,
         bodies: &Arc<Bodies>,
-        from: Option<Arrangements>,
+        from: Option<(Arrangements, Clock)>,
     ) -> Result<Flow> {
         let (share_sender, shares) = channel();
         let (commands, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
         // Each worker takes its own, so that nobody holds what was kept once all have begun.
-        let from = from.map(Arc::new);
+        let (from, clock) = from.map_or((None, Clock::UNREAD), |(from, clock)| (Some(Arc::new(from)), clock));
         let starts: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some((r, from.clone())))).collect();
         drop(from);
         let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
@@ -68,7 +69,7 @@ impl Flow {
         let threads = timely::execute(config, move |worker| {
             let start = starts[worker.index()].lock().ok().and_then(|mut start| start.take());
             let (commands, from) = start.expect("each worker starts once and takes its own");
-            let kept = Kept::new(bodies.clone(), from);
+            let kept = Kept::new(bodies.clone(), from, clock);
             work(worker, &plans, &tables, kept, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
@@ -83,22 +84,22 @@ impl Flow {
         worker.send(Command::Feed { table, rows }).expect("workers live as long as their handle");
     }
 
-    /// Closes a Moment and waits for its whole effect. Moments close in their order.
-    pub fn close(&self, moment: Moment) -> Result<Output> {
+    /// Closes a Moment, at which the clock says this, and waits for its whole effect. Moments close in their order.
+    pub fn close(&self, moment: Moment, clock: Clock) -> Result<Output> {
         assert!(moment > self.closed.replace(moment), "Moments close in their order");
         let mut output = Output::of(self.models);
-        let mut turn = self.round(None, &mut output)?;
+        let mut turn = self.round(None, clock, &mut output)?;
         while turn.is_some() {
-            turn = self.round(turn, &mut output)?;
+            turn = self.round(turn, clock, &mut output)?;
         }
         output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
         Ok(output)
     }
 
     /// Lets everything go all the way, with what a turn feeds back; returns the turn that is next.
-    fn round(&self, turn: Option<Turn>, output: &mut Output) -> Result<Option<Turn>> {
+    fn round(&self, turn: Option<Turn>, clock: Clock, output: &mut Output) -> Result<Option<Turn>> {
         for worker in &self.commands {
-            worker.send(Command::Round { turn }).expect("workers live as long as their handle");
+            worker.send(Command::Round { turn, clock }).expect("workers live as long as their handle");
         }
         let mut next: Option<Turn> = None;
         for _ in &self.commands {
@@ -106,6 +107,7 @@ impl Flow {
                 unreachable!("shares come in the order of commands")
             };
             output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
+            output.due = [output.due, share.due].into_iter().flatten().min();
             output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
             next = next.into_iter().chain(asked).min();
         }
@@ -156,7 +158,7 @@ fn work(
     shares: Sender<Share>,
 ) {
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, mut loops, probe, spines } =
+    let Inputs { mut tables, mut constants, mut loops, probe, spines, readings } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
     let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
     let (mut time, mut end) = (0, 0);
@@ -167,10 +169,11 @@ fn work(
                 // Sorted while the Moment comes in, not all at its end.
                 worker.step();
             }
-            Command::Round { turn } => {
+            Command::Round { turn, clock } => {
                 match turn {
                     Some(turn) => recursion::take_turn(&mut loops, turn),
                     None => {
+                        readings.read(clock);
                         loops.iter_mut().for_each(Loop::go_on);
                         time = end;
                         end += moment;

@@ -375,7 +375,7 @@ impl Lowering<'_> {
 }
 
 /// Which of the columns an expression is; it becomes one where it is none.
-fn place(columns: &mut Vec<Expr>, e: &Expr) -> usize {
+pub(super) fn place(columns: &mut Vec<Expr>, e: &Expr) -> usize {
     columns.iter().position(|column| column == e).unwrap_or_else(|| {
         columns.push(e.clone());
         columns.len() - 1

@@ -4,6 +4,7 @@
 //! models before it, by the full names that dbt printed into its SQL.
 
 use super::caught::caught;
+use super::clock;
 use super::definite::definite;
 use super::lower::Lowering;
 use super::recursion::{Recursion, cut};
@@ -98,9 +99,18 @@ impl Planner {
         let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         refuse_passed_over(&self.state, sql)?;
         only_queries(&logical)?;
-        refuse_clocks_and_chance(&logical, sql)?;
+        let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
+        refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
-        let optimised = |plan| self.state.optimize(&plan).and_then(definite).map_err(bound);
+        let optimised = |plan| -> Result<LogicalPlan, Refusal> {
+            let optimised = match reads_clock {
+                true => clock::optimise(&self.state, plan),
+                false => self.state.optimize(&plan),
+            };
+            let optimised = optimised.and_then(definite).map_err(bound)?;
+            clock::refuse_elsewhere(&optimised, sql)?;
+            Ok(optimised)
+        };
         let (logical, recursions) = cut(logical).map_err(bound)?;
         let planned = |recursion: Recursion| -> Result<Recursion, Refusal> {
             let numbered = recursion.numbered(sql)?;
@@ -150,8 +160,9 @@ fn only_queries(plan: &LogicalPlan) -> Result<(), Refusal> {
     }
 }
 
-/// A function of the clock or of chance would be frozen at planning time: refuse it instead.
-fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
+/// A function of chance would be frozen at planning time: refuse it instead. So with the time of day, which comes again
+/// every day.
+fn refuse_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found: Option<String> = None;
     let visit = |node: &LogicalPlan| {
         node.apply_expressions(|expression| {
@@ -171,8 +182,7 @@ fn refuse_clocks_and_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal
         Some(name) => {
             let hint = "compare with a column or a constant instead, or leave the model out with --exclude";
             let written = match name.as_str() {
-                "now" => ["now", "current_timestamp", "localtimestamp"].as_slice(),
-                "current_time" => &["current_time", "localtime"],
+                "current_time" => ["current_time", "localtime"].as_slice(),
                 name => &[name],
             };
             let refusal = |name: &&str| {
@@ -215,7 +225,7 @@ impl Node {
             Op::Join(join) => join.residual.is_some(),
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
-            Op::Top { .. } | Op::Beside { .. } => false,
+            Op::Top { .. } | Op::Temporal { .. } | Op::Beside { .. } => false,
             Op::Regroup { .. } => true,
             // Of its input nothing is known here.
             Op::Given | Op::Recurring { .. } => true,
@@ -230,7 +240,7 @@ impl Node {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
-            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } => inputs.iter().collect(),
@@ -242,7 +252,7 @@ impl Node {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
-            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } => inputs.iter_mut().collect(),

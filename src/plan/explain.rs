@@ -55,6 +55,7 @@ fn write_node(
             };
             format!("top {rows} {by} by {}: incremental, reads the front of a changed group", order.join(", "))
         }
+        Op::Temporal { text, .. } => format!("rows while {text}: incremental, scheduled to enter and to leave"),
         Op::Regroup { input, key, work, .. } => match key.is_empty() {
             true => format!("{work}: one group, every change computes all rows again"),
             false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),

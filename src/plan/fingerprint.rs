@@ -25,6 +25,7 @@ impl Node {
             }
             Op::Reduce { key, aggregates, .. } => format!("reduce {key} {aggregates:?}"),
             Op::Top { key, order, places, numbered, .. } => format!("top {key:?} {order:?} {places:?} {numbered}"),
+            Op::Temporal { bounds, .. } => format!("temporal {bounds:?}"),
             Op::Regroup { key, order, work, .. } => format!("regroup {key:?} {order:?} {}", work.identity()),
             Op::Beside { key, .. } => format!("beside {key}"),
             // What it is depends on where it stands: see `open`.

@@ -66,7 +66,7 @@ impl Lowering<'_> {
                 LogicalPlan::Filter(filter) => {
                     let node = self.filtered(&filter.input, &filter.predicate)?;
                     let (bound, predicates) = (filter.input.schema(), [&filter.predicate]);
-                    self.map_node(node, bound, &predicates, &projection.expr, projection.schema.as_ref())
+                    self.passing(node, bound, &predicates, &projection.expr, projection.schema.as_ref())
                 }
                 input => {
                     let node = self.lower(input)?;
@@ -142,7 +142,7 @@ impl Lowering<'_> {
     /// The rows of `node` that pass `predicates`, as they are.
     fn keep(&self, node: Node, bound: &DFSchema, predicates: &[&Expr]) -> Lowered<Node> {
         let columns: Vec<Expr> = bound.columns().into_iter().map(Expr::Column).collect();
-        self.map_node(node, bound, predicates, &columns, bound)
+        self.passing(node, bound, predicates, &columns, bound)
     }
 
     pub fn map_node(

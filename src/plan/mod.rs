@@ -13,17 +13,20 @@
 //! Invariants:
 //! - Every node's schema is in row form: only types that `row::Codec` takes.
 //! - A model that cannot be maintained is refused by name, with place, reason and a way out, before anything
-//!   runs. Nothing is recomputed silently, nothing that depends on the clock or on chance is frozen.
+//!   runs. Nothing is recomputed silently, nothing that depends on the clock or on chance is frozen: the clock is
+//!   followed where a filter compares something with it, else it is refused, as chance is.
 //!
 //! DataFusion is named here and nowhere else.
 
 mod aggregate;
 mod caught;
+mod clock;
 mod compile;
 mod definite;
 pub mod exact;
 mod explain;
 mod fingerprint;
+mod instants;
 mod join;
 mod lower;
 mod map;
@@ -35,6 +38,7 @@ mod recursion;
 mod refusal;
 mod regroup;
 mod session;
+mod temporal;
 mod top;
 mod unsound;
 mod window;
@@ -43,6 +47,7 @@ mod zeros;
 
 pub use compile::{Compiled, Planner};
 pub use explain::explain;
+pub use instants::{Bound, span};
 pub use program::Program;
 pub use recursion::{ITERATIONS_MAX, endless};
 pub use refusal::Refusal;
@@ -111,6 +116,13 @@ pub enum Op {
         order: Vec<(usize, Direction)>,
         places: Range<u64>,
         numbered: bool,
+    },
+    /// Rows for as long as the clock is within all these bounds: they are scheduled to enter and to leave.
+    Temporal {
+        input: Box<Node>,
+        bounds: Vec<Bound>,
+        /// How people read it.
+        text: String,
     },
     /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
     /// forget. A group that cannot be computed becomes an error.

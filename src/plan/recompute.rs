@@ -4,14 +4,14 @@
 //! seen by neither: tests therefore ask Postgres and DuckDB too. A recursion is evaluated here, an iteration at a time:
 //! DataFusion's own may go on for ever.
 
-use super::Relation;
 use super::caught::caught;
 use super::definite::{definite, executable};
 use super::recursion::{ITERATIONS_MAX, Of, Recursion, Stand, cut, endless};
 use super::session::{register, row_schema, session};
 use super::with::bind;
+use super::{Relation, clock};
 use crate::error::{Error, Result};
-use crate::row::{Codec, Row};
+use crate::row::{Clock, Codec, Row};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -30,12 +30,14 @@ const ROWS_MAX: usize = 16 << 20;
 /// Relations with their rows, as far as computed.
 pub struct Recompute {
     state: SessionState,
+    clock: Clock,
 }
 
 impl Recompute {
-    pub fn new(database: &str, schema: &str) -> Recompute {
+    /// As of a Moment at which the clock said this.
+    pub fn new(database: &str, schema: &str, clock: Clock) -> Recompute {
         let home = Relation { database: database.into(), schema: schema.into(), name: String::new() };
-        Recompute { state: session(&home) }
+        Recompute { state: session(&home), clock }
     }
 
     /// A source table: `batch` holds the columns that are kept, `described` is the whole table. Columns that
@@ -58,7 +60,8 @@ impl Recompute {
             Error::operator(e.strip_backtrace()).doing(format!("recompute `{}`", relation.name))
         };
         let run = async {
-            let (plan, recursions) = cut(bind(&self.state, sql).await?)?;
+            let plan = clock::at(bind(&self.state, sql).await?, self.clock)?;
+            let (plan, recursions) = cut(plan)?;
             let mut results = Vec::new();
             for recursion in recursions {
                 let rows = self.recursion(recursion, &results).await?;

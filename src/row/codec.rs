@@ -237,7 +237,7 @@ impl Codec {
             Kind::Int(4) => i32_of(&cell[1..]).into(),
             Kind::Int(_) => i64_of(&cell[1..]).into(),
             Kind::Decimal => i128_of(&cell[1..]),
-            other => unreachable!("{other:?} is no integer: planning checks the type of what is summed"),
+            other => unreachable!("{other:?} is no integer: planning checks the type"),
         })
     }
 

@@ -5,7 +5,8 @@
 //! - [`Datum`]: one value, at the edges where values are made or shown.
 //! - [`Table`]: the shape of a source table: columns that models use, and which of them are the key.
 //! - [`Change`]: what a source says happened to a row; [`Delta`]: what that means, rows with a diff.
-//! - [`Moment`], [`Position`], [`Cut`]: our time, a source's place, and every source's place at a Moment.
+//! - [`Moment`], [`Clock`], [`Position`], [`Cut`]: our time, what the clock says then, a source's place, and every
+//!   source's place at a Moment.
 //! - [`Direction`], [`Sorted`]: rows in an order of one's choice, as bytes.
 //! - [`Fingerprint`]: an order-free hash of a multiset of rows.
 //!
@@ -33,7 +34,7 @@ pub use codec::{Codec, Row};
 pub use column::Cells;
 pub use datum::Datum;
 pub use fingerprint::Fingerprint;
-pub use moment::{Cut, Gtid, Moment, Position};
+pub use moment::{Clock, Cut, Gtid, Moment, Position};
 pub use order::{Direction, Sorted};
 pub use rows::{Rows, begins, compare, lead, word};
 pub use table::{Table, TableName};

@@ -1,8 +1,8 @@
 //! Our time and the sources' places.
 //!
-//! A [`Moment`] only grows. A [`Position`] is a place in one source's history, and a [`Cut`] is the
-//! Position of every source at one Moment: it is stored with each checkpoint and each Iceberg snapshot.
-//! Positions of different kinds, or of diverged histories, are not comparable: [`Position::reaches`] says
+//! A [`Moment`] only grows, and with it what the [`Clock`] says. A [`Position`] is a place in one source's
+//! history, and a [`Cut`] is the Position of every source at one Moment: it is stored with each checkpoint and
+//! each Iceberg snapshot. Positions of different kinds, or of diverged histories, are not comparable: [`Position::reaches`] says
 //! no rather than guess.
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,21 @@ impl Moment {
 }
 
 impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What the clock says at a Moment: microseconds since 1970 in UTC. From Moment to Moment it never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Clock(pub i64);
+
+impl Clock {
+    /// Before anything was read.
+    pub const UNREAD: Clock = Clock(i64::MIN);
+}
+
+impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

@@ -36,7 +36,7 @@ pub use rocks::Store;
 pub use spine::{Batches, Spine};
 
 use crate::error::{Error, Result};
-use crate::row::{Cut, Moment, Table, TableName, type_name, type_named};
+use crate::row::{Clock, Cut, Moment, Table, TableName, type_name, type_named};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ pub const FORMAT: u32 = 3;
 pub struct Checkpoint {
     pub format: u32,
     pub moment: Moment,
+    /// What the clock said at the Moment: from here it goes on, if the machine's were set back.
+    #[serde(default)]
+    pub clock: Clock,
     /// Only sources whose first copy is complete are in it.
     pub cut: Cut,
     pub tables: Vec<Kept>,

@@ -6,7 +6,7 @@ use driftless::commit::iceberg::{Iceberg, Settings, read_published};
 use driftless::commit::{Publication, Sink, Staged};
 use driftless::error::Result;
 use driftless::row::{
-    Codec, Cut, Datum, Delta, Fingerprint, Moment, Position, Row, RowWriter, list_of, map_of, struct_of,
+    Clock, Codec, Cut, Datum, Delta, Fingerprint, Moment, Position, Row, RowWriter, list_of, map_of, struct_of,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -67,7 +67,7 @@ impl Sandbox {
             rows.iter().filter(|(_, diff)| **diff != 0).map(|(row, diff)| (row.clone(), *diff)).collect::<Vec<Delta>>()
         };
         let changes = self.pending.iter().map(|(t, rows)| (*t, consolidated(rows))).collect();
-        self.sink().stage(&Publication { moment: Moment(moment), cut: &cut, changes })
+        self.sink().stage(&Publication { moment: Moment(moment), clock: Clock(7), cut: &cut, changes })
     }
 
     pub fn publish(&mut self, moment: u64) -> Result<Staged> {

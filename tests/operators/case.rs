@@ -1,14 +1,14 @@
 //! One case: tables, models over them, and what happens; run, and made smaller where it fails.
 
 use super::grammar::{Column, Grammar, Kind, Relation};
-use super::life::{Counted, Dice, Life, Place, add, counted, relation, show};
+use super::life::{Counted, Dice, Life, Place, Tick, add, counted, relation, show};
 use super::seen::Seen;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::{Fault, Output};
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Compiled, Planner, Refusal, explain};
-use driftless::row::{Codec, Datum, Diff, Moment, Row, RowWriter, Rows, Table, TableName};
-use std::collections::{BTreeMap, HashMap};
+use driftless::plan::{Compiled, Node, Op, Planner, Refusal, explain};
+use driftless::row::{Clock, Codec, Datum, Diff, Moment, Row, RowWriter, Rows, Table, TableName};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ enum Event {
     },
     /// What has changed so far goes in: a slice of the open Moment.
     Feed,
-    Close,
+    Close(Tick),
     /// Of the last Moment that closed, even while another is open.
     Checkpoint,
     Kill {
@@ -229,7 +229,7 @@ fn events(dice: &mut Dice, tables: &[Table]) -> Vec<Event> {
                 }
             }
         }
-        events.push(Event::Close);
+        events.push(Event::Close(Tick::of(dice)));
         if dice.one_in(4) {
             events.push(Event::Checkpoint);
         }
@@ -244,6 +244,8 @@ fn events(dice: &mut Dice, tables: &[Table]) -> Vec<Event> {
 #[derive(Clone)]
 struct World {
     moment: u64,
+    clock: Clock,
+    due: Option<Clock>,
     rows: Vec<BTreeMap<u64, Row>>,
     shown: Vec<Counted>,
     faults: Vec<BTreeMap<Fault, Diff>>,
@@ -273,8 +275,8 @@ struct Run<'a> {
     /// As the last Moment that closed has left it, and as the last checkpoint has it.
     closed: World,
     kept: World,
-    /// By how many events have led there.
-    expected: HashMap<usize, Vec<Expected>>,
+    /// By how many events have led there, and what the clock said.
+    expected: HashMap<(usize, Clock), Vec<Expected>>,
     filled: Vec<bool>,
     retracted: Vec<bool>,
 }
@@ -285,6 +287,8 @@ impl Run<'_> {
         let life = Life::start(&place, &models, &tables, case.workers, case.budget);
         let world = World {
             moment: 0,
+            clock: Clock(1_699_500_000_000_000),
+            due: None,
             rows: vec![BTreeMap::new(); tables.len()],
             shown: vec![Counted::new(); models.len()],
             faults: vec![BTreeMap::new(); models.len()],
@@ -311,11 +315,11 @@ impl Run<'_> {
         match event {
             Event::Change { table, id, row } => self.change(*table, *id, row),
             Event::Feed => self.feed(),
-            Event::Close => return self.close(at, seen),
+            Event::Close(tick) => return self.close(at, *tick, seen),
             // There is nothing to go on from before.
             Event::Checkpoint if self.closed.moment == 0 => {}
             Event::Checkpoint => {
-                self.life().checkpoint(Moment(self.closed.moment));
+                self.life().checkpoint(Moment(self.closed.moment), self.closed.clock);
                 self.kept = self.closed.clone();
                 seen.checkpoints += 1;
             }
@@ -330,7 +334,7 @@ impl Run<'_> {
                 self.now = self.kept.clone();
                 self.closed = self.kept.clone();
                 for again in self.kept.at..at {
-                    if let event @ (Event::Change { .. } | Event::Feed | Event::Close) = &self.case.events[again] {
+                    if let event @ (Event::Change { .. } | Event::Feed | Event::Close(_)) = &self.case.events[again] {
                         self.perform(again, event, seen)?;
                     }
                 }
@@ -366,11 +370,15 @@ impl Run<'_> {
         self.life.as_ref().expect("it lives")
     }
 
-    fn close(&mut self, at: usize, seen: &mut Seen) -> Result<(), String> {
+    fn close(&mut self, at: usize, tick: Tick, seen: &mut Seen) -> Result<(), String> {
         self.feed();
         self.now.moment += 1;
         self.now.at = at + 1;
-        let Output { models, faults } = self.life().flow.close(Moment(self.now.moment)).map_err(|e| e.to_string())?;
+        self.now.clock = tick.from(self.now.clock, self.now.due);
+        let output = self.life().flow.close(Moment(self.now.moment), self.now.clock);
+        let Output { models, faults, due } = output.map_err(|e| e.to_string())?;
+        seen.due += usize::from(self.now.due.is_some_and(|due| due <= self.now.clock));
+        self.now.due = due;
         for (number, (rows, faults)) in models.iter().zip(faults).enumerate() {
             add(&mut self.now.shown[number], rows);
             self.retracted[number] |= rows.iter().any(|(_, diff)| diff < 0);
@@ -383,8 +391,10 @@ impl Run<'_> {
             seen.mended += usize::from(of_model.is_empty() && before > 0);
         }
         seen.moments += 1;
-        self.expected.entry(at).or_insert_with(|| recompute(self.case, &self.models, &self.now.rows));
-        let both = self.models.iter().zip(&self.expected[&at]).enumerate();
+        let there = (at, self.now.clock);
+        let expected = || recompute(self.case, &self.models, &self.now.rows, there.1);
+        self.expected.entry(there).or_insert_with(expected);
+        let both = self.models.iter().zip(&self.expected[&there]).enumerate();
         let differences = both.filter_map(|(number, (model, expected))| {
             let difference = difference(expected, &self.now.shown[number], &self.now.faults[number])?;
             Some(format!("{}: {difference}{}", model.relation.name, self.plan(model)))
@@ -405,8 +415,8 @@ impl Run<'_> {
     }
 }
 
-fn recompute(case: &Case, models: &[Compiled], rows: &[BTreeMap<u64, Row>]) -> Vec<Expected> {
-    let mut recompute = Recompute::new("db", "public");
+fn recompute(case: &Case, models: &[Compiled], rows: &[BTreeMap<u64, Row>], clock: Clock) -> Vec<Expected> {
+    let mut recompute = Recompute::new("db", "public", clock);
     for (table, rows) in case.tables.iter().zip(rows) {
         let batch = Codec::new(table.schema.clone()).decode(rows.values());
         recompute.table(&relation(&table.name.name), &table.schema, &batch).expect("it registers");
@@ -465,7 +475,7 @@ impl fmt::Display for Case {
                     writeln!(text, "  {} {}", table.name.name, row.unwrap_or_else(|| format!("id={id} goes")))?;
                 }
                 Event::Feed => text += "  feed\n",
-                Event::Close => text += "  close\n",
+                Event::Close(tick) => writeln!(text, "  close, the clock goes on {tick:?}")?,
                 Event::Checkpoint => text += "  checkpoint\n",
                 Event::Kill { workers, budget } => {
                     writeln!(text, "  kill, go on with {workers} workers, {budget} bytes")?

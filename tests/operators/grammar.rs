@@ -503,7 +503,45 @@ impl<'a> Grammar<'a> {
                 format!(" where {}", self.subquery(from, not))
             }
             4 => format!(" where ({} or {})", self.predicate(&from.columns, 1), self.subquery(from, "")),
+            5 | 6 => self.clocked(&from.columns).map_or(String::new(), |clocked| format!(" where {clocked}")),
             _ => String::new(),
+        }
+    }
+
+    /// One or several comparisons with the clock, if there is something to compare.
+    fn clocked(&mut self, columns: &[Column]) -> Option<String> {
+        let kinds = [Kind::Timestamp, Kind::Date];
+        let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| columns.iter().any(|c| c.kind == *kind)).collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        let kind = *self.dice.pick(&kinds);
+        let value = self.value_within(columns, kind, 1);
+        let (one, other) = (self.clock(), self.clock());
+        Some(match self.dice.below(6) {
+            0 => format!("{value} between {one} and {other}"),
+            1 => format!("{one} <= {value} and not {value} > {other} and {}", self.predicate(columns, 1)),
+            2 => format!("{one} between {value} and {}", self.value_within(columns, kind, 1)),
+            3 => format!("{value} = {}", self.dice.pick(&["current_date", "date_trunc('month', now())"])),
+            _ => format!("{value} {} {one}", self.dice.pick(&["<", "<=", ">", ">="])),
+        })
+    }
+
+    /// The clock, as far as it can be followed.
+    fn clock(&mut self) -> String {
+        const UNITS: &[&str] = &["second", "hour", "day", "week", "month", "quarter", "year"];
+        let clock = match self.dice.below(5) {
+            0 => return "current_date".into(),
+            1 => return format!("now() {} interval '{} hours'", self.dice.pick(&["-", "+"]), self.dice.below(3_000)),
+            2 => format!("date_trunc('{}', current_timestamp)", self.dice.pick(&UNITS[2..])),
+            3 => return format!("date_trunc('{}', now()) + interval '7 days'", self.dice.pick(UNITS)),
+            _ => "current_date".into(),
+        };
+        let (sign, number) = (*self.dice.pick(&["-", "+"]), self.dice.below(5));
+        match self.dice.below(3) {
+            0 => format!("{clock} {sign} interval '{number} months'"),
+            1 => format!("{clock} {sign} interval '{} days'", number * 13),
+            _ => format!("cast({clock} as date) {sign} {number}"),
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Seen {
     pub filled: usize,
     pub retracted: usize,
     pub moments: usize,
+    /// At which something was due.
+    pub due: usize,
     /// Moments at which a model could not be computed, and at which it could again.
     pub faults: usize,
     pub mended: usize,
@@ -38,6 +40,7 @@ const OPERATORS: [&str; 13] = [
     "reduce of all",
     "top",
     "beside",
+    "temporal",
     "union",
     "recursion",
 ];
@@ -66,6 +69,7 @@ impl Seen {
             Op::Top { numbered: true, .. } => "numbered top",
             Op::Top { .. } => "top",
             Op::Beside { .. } => "beside",
+            Op::Temporal { .. } => "temporal",
             Op::Given => "given",
             Op::Recursion { .. } => "recursion",
             Op::Recurring { .. } => "recurring",
@@ -88,6 +92,7 @@ impl Seen {
             ("restarts", self.restarts, self.cases / 2),
             ("restarts with another number of workers", self.resized, self.cases / 4),
             ("Moments that closed twice", self.replayed, self.cases / 4),
+            ("Moments at which something was due", self.due, self.cases / 10),
             ("faults", self.faults, self.cases / 10),
             ("faults that went", self.mended, self.cases / 50),
         ] {
@@ -103,7 +108,11 @@ impl fmt::Display for Seen {
             "{} cases: {} models, {} filled, {} retracted",
             self.cases, self.models, self.filled, self.retracted
         )?;
-        writeln!(f, "{} moments, {} with faults, {} mended", self.moments, self.faults, self.mended)?;
+        writeln!(
+            f,
+            "{} moments, {} with something due, {} with faults, {} mended",
+            self.moments, self.due, self.faults, self.mended
+        )?;
         writeln!(
             f,
             "{} checkpoints, {} restarts, {} resized, {} moments replayed",

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use driftless::error::Result;
 use driftless::flow::Flow;
 use driftless::plan::{Compiled, Relation};
-use driftless::row::{Codec, Cut, Diff, Moment, Row, Rows, Table};
+use driftless::row::{Clock, Codec, Cut, Diff, Moment, Row, Rows, Table};
 use driftless::state::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT, Store};
 
 pub fn relation(name: &str) -> Relation {
@@ -41,6 +41,34 @@ impl Dice {
     }
 }
 
+/// How a clock goes on from one Moment to the next.
+#[derive(Clone, Copy, Debug)]
+pub enum Tick {
+    By(i64),
+    /// To when something is due, as was said, or so much beside it.
+    Due(i64),
+}
+
+impl Tick {
+    pub fn of(dice: &mut Dice) -> Tick {
+        match dice.below(8) {
+            0 => Tick::By(0),
+            1 => Tick::By(1),
+            2 => Tick::By(dice.below(7_200_000_000) as i64),
+            3 => Tick::By(dice.below(40 * 86_400_000_000) as i64),
+            other => Tick::Due(other as i64 % 3 - 1),
+        }
+    }
+
+    pub fn from(self, clock: Clock, due: Option<Clock>) -> Clock {
+        match (self, due) {
+            (Tick::By(by), _) => Clock(clock.0 + by),
+            (Tick::Due(beside), Some(due)) => clock.max(Clock(due.0 + beside)),
+            (Tick::Due(_), None) => Clock(clock.0 + 86_400_000_000),
+        }
+    }
+}
+
 /// Where state is kept from one life to the next.
 pub enum Place {
     Disk(tempfile::TempDir),
@@ -61,7 +89,7 @@ impl Place {
 #[derive(Default)]
 pub struct Memory {
     blocks: Mutex<BTreeMap<u64, Vec<u8>>>,
-    named: Mutex<Option<Heads>>,
+    named: Mutex<Option<(Heads, Clock)>>,
 }
 
 /// For each arrangement, for each worker, the batches' heads.
@@ -75,7 +103,7 @@ impl Memory {
     /// Clears away what no checkpoint names.
     fn clear_unnamed(&self) {
         let (named, mut blocks) = (self.named.lock().expect("nobody dies holding it"), self.blocks());
-        let heads = named.iter().flat_map(|named| named.values().flatten().flatten());
+        let heads = named.iter().flat_map(|(named, _)| named.values().flatten().flatten());
         let mut live: HashSet<u64> = heads.copied().collect();
         for head in live.clone() {
             live.extend(Batch::names(&blocks[&head]).expect("it is whole"));
@@ -83,18 +111,18 @@ impl Memory {
         blocks.retain(|id, _| live.contains(id));
     }
 
-    fn arrangements(&self, bodies: &Arc<Bodies>) -> Option<Arrangements> {
-        let named = self.named.lock().expect("nobody dies holding it").clone()?;
+    fn arrangements(&self, bodies: &Arc<Bodies>) -> Option<(Arrangements, Clock)> {
+        let (named, clock) = self.named.lock().expect("nobody dies holding it").clone()?;
         let batch = |id: u64| Arc::new(Batch::restore(id, bodies).expect("it is there"));
         let mut arrangements = Arrangements::default();
         for (name, workers) in named {
             let batches = |heads: Vec<u64>| heads.into_iter().map(batch).collect();
             arrangements.by_name.insert(name, workers.into_iter().map(batches).collect());
         }
-        Some(arrangements)
+        Some((arrangements, clock))
     }
 
-    fn write(&self, arrangements: &Arrangements, bodies: &Arc<Bodies>) {
+    fn write(&self, arrangements: &Arrangements, clock: Clock, bodies: &Arc<Bodies>) {
         let dead = std::mem::take(&mut *bodies.dead());
         let mut named = Heads::new();
         for (name, workers) in &arrangements.by_name {
@@ -102,7 +130,7 @@ impl Memory {
             let workers = workers.iter().map(|batches| batches.iter().flat_map(head).collect());
             named.insert(name.clone(), workers.collect());
         }
-        *self.named.lock().expect("nobody dies holding it") = Some(named);
+        *self.named.lock().expect("nobody dies holding it") = Some((named, clock));
         for id in dead {
             self.blocks().remove(&id);
         }
@@ -142,7 +170,7 @@ impl Life {
                 let store = Arc::new(Store::open(dir.path()).expect("it opens"));
                 let bodies = Bodies::new(Some(store.clone()), budget);
                 let kept = store.checkpoint().expect("readable");
-                let from = kept.map(|_| store.arrangements(&bodies).expect("readable"));
+                let from = kept.map(|kept| (store.arrangements(&bodies).expect("readable"), kept.clock));
                 (Kept::Rocks(store), bodies, from)
             }
             Place::Memory(memory) => {
@@ -157,16 +185,16 @@ impl Life {
     }
 
     /// Keeps what the last Moment that closed has left.
-    pub fn checkpoint(&self, moment: Moment) {
+    pub fn checkpoint(&self, moment: Moment, clock: Clock) {
         let mut arrangements = Arrangements::default();
         self.flow.pin(&mut arrangements).expect("workers live");
         match &self.store {
             Kept::Rocks(store) => {
                 let (format, cut, tables) = (FORMAT, Cut::default(), Vec::new());
-                let checkpoint = Checkpoint { format, moment, cut, tables, maintained: None, staged: None };
+                let checkpoint = Checkpoint { format, moment, clock, cut, tables, maintained: None, staged: None };
                 store.write(&checkpoint, &arrangements, &self.bodies).expect("it is written");
             }
-            Kept::Memory(memory) => memory.write(&arrangements, &self.bodies),
+            Kept::Memory(memory) => memory.write(&arrangements, clock, &self.bodies),
         }
     }
 

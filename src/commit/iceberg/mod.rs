@@ -112,8 +112,13 @@ impl Iceberg {
     }
 
     fn write(&mut self, publication: &Publication, name: &str) -> Result<(Staged, Vec<(usize, Next)>)> {
-        let attempt =
-            Attempt { pipeline: &self.settings.pipeline, moment: publication.moment, cut: publication.cut, name };
+        let attempt = Attempt {
+            pipeline: &self.settings.pipeline,
+            moment: publication.moment,
+            clock: publication.clock,
+            cut: publication.cut,
+            name,
+        };
         let mut tables: Vec<Option<&mut Table>> = self.tables.iter_mut().map(Some).collect();
         let work = publication
             .changes

@@ -17,7 +17,7 @@ use super::store::Store;
 use super::table::{self, LiveFile, Table};
 use crate::commit::{Published, StagedTable};
 use crate::error::{Error, Result};
-use crate::row::{Cut, Delta, Fingerprint, Moment, Row};
+use crate::row::{Clock, Cut, Delta, Fingerprint, Moment, Row};
 use iceberg::spec::DataFile;
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,7 @@ const SMALL_FILES_MAX: usize = 16;
 pub struct Attempt<'a> {
     pub pipeline: &'a str,
     pub moment: Moment,
+    pub clock: Clock,
     pub cut: &'a Cut,
     pub name: &'a str,
 }
@@ -105,7 +106,7 @@ pub fn stage(
         kept,
         added: files.values().chain(&deletes).cloned().collect(),
         dropped,
-        summary: table::saying(attempt.pipeline, &table.target.model, &published),
+        summary: table::saying(attempt.pipeline, &table.target.model, attempt.clock, &published),
     };
     let written = metadata::commit(store, &table.metadata, &table.location, draft)?;
     let staged = StagedTable {

@@ -12,7 +12,7 @@ use super::schema::{self, Shape};
 use super::store::{Store, unreadable};
 use crate::commit::{Published, Target};
 use crate::error::{Doing, Error, Result};
-use crate::row::{Delta, Fingerprint, Moment, Row};
+use crate::row::{Clock, Delta, Fingerprint, Moment, Row};
 use ::arrow::datatypes::SchemaRef;
 use iceberg::spec::{Schema, Snapshot, TableMetadata};
 use roaring::RoaringBitmap;
@@ -145,13 +145,14 @@ pub fn head(store: &Store, location: &str) -> Result<Option<Published>> {
 }
 
 /// The properties by which a snapshot says what it publishes.
-pub fn saying(pipeline: &str, model: &str, published: &Published) -> HashMap<String, String> {
+pub fn saying(pipeline: &str, model: &str, clock: Clock, published: &Published) -> HashMap<String, String> {
     let cut = serde_json::to_string(&published.cut).expect("a Cut is a map of names to positions");
     HashMap::from([
         ("driftless.pipeline".into(), pipeline.into()),
         ("driftless.model".into(), model.into()),
         ("driftless.definition".into(), published.definition.clone()),
         ("driftless.moment".into(), published.moment.to_string()),
+        ("driftless.clock".into(), clock.to_string()),
         ("driftless.cut".into(), cut),
         ("driftless.rows".into(), published.rows.to_string()),
         ("driftless.fingerprint".into(), published.fingerprint.to_string()),

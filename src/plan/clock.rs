@@ -1,0 +1,172 @@
+//! The clock in SQL: `now()` and its like.
+//!
+//! They are functions of our own, with the microseconds that rows have. Planning leaves the clock open: a parameter that
+//! the optimiser moves about like a constant and never computes. A recompute puts the reading of its Moment there
+//! instead, before anything looks at the plan.
+
+use super::refusal::Refusal;
+use crate::row::Clock;
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, Result as DfResult, ScalarValue, exec_err};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{self as df, ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, cast};
+use datafusion::logical_expr::{ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::optimizer::Optimizer;
+use std::any::Any;
+use std::sync::Arc;
+
+/// What stands for the clock; no SQL can write a parameter of this name.
+const OPEN: &str = "now()";
+
+/// Names under which people ask for the clock, as SQL writes them.
+pub(super) const WRITTEN: [&str; 5] = ["now", "current_timestamp", "current_date", "localtimestamp", "today"];
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Function {
+    name: &'static str,
+    aliases: Vec<String>,
+    returns: DataType,
+    signature: Signature,
+}
+
+/// The functions that read the clock.
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    let function = |name, alias: Option<&str>, returns| {
+        let signature = Signature::nullary(Volatility::Stable);
+        let aliases = alias.into_iter().map(String::from).collect();
+        Arc::new(ScalarUDF::from(Function { name, aliases, returns, signature }))
+    };
+    vec![
+        function("now", Some("current_timestamp"), instant()),
+        function("localtimestamp", None, DataType::Timestamp(TimeUnit::Microsecond, None)),
+        function("current_date", Some("today"), DataType::Date32),
+    ]
+}
+
+impl ScalarUDFImpl for Function {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        exec_err!("`{}` has no reading of the clock", self.name)
+    }
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// A plan as it was bound, with the clock left open; and whether it reads it.
+pub(super) fn left_open(plan: LogicalPlan) -> DfResult<(LogicalPlan, bool)> {
+    let field = Arc::new(Field::new(OPEN, instant(), true));
+    let replaced = replaced(plan, &Expr::Placeholder(Placeholder::new_with_field(OPEN.into(), Some(field))))?;
+    Ok((replaced.data, replaced.transformed))
+}
+
+/// A plan as it was bound, with this reading of the clock.
+pub(super) fn at(plan: LogicalPlan, clock: Clock) -> DfResult<LogicalPlan> {
+    let reading = ScalarValue::TimestampMicrosecond(Some(clock.0), Some("UTC".into()));
+    replaced(plan, &Expr::Literal(reading, None)).data()
+}
+
+fn replaced(plan: LogicalPlan, clock: &Expr) -> DfResult<Transformed<LogicalPlan>> {
+    let in_place = |e: Expr| match &e {
+        Expr::ScalarFunction(call) => match call.func.inner().as_any().downcast_ref::<Function>() {
+            Some(function) if function.returns == instant() => Ok(Transformed::yes(clock.clone())),
+            Some(function) => Ok(Transformed::yes(cast(clock.clone(), function.returns.clone()))),
+            None => Ok(Transformed::no(e)),
+        },
+        _ => Ok(Transformed::no(e)),
+    };
+    plan.transform_down_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|e| {
+            let name = names.save(&e);
+            Ok(e.transform_up(in_place)?.update_data(|e| name.restore(e)))
+        })
+    })
+}
+
+/// Optimises a plan with an open clock, so that every comparison with it stands whole in a filter.
+pub(super) fn optimise(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let analysed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    // This rule would compute what several comparisons have in common elsewhere.
+    let rules = state.optimizers().iter().filter(|rule| rule.name() != "common_sub_expression_eliminate");
+    let optimised = Optimizer::with_rules(rules.cloned().collect()).optimize(analysed, state, |_, _| {})?;
+    optimised.transform_up(beside_its_join).data()
+}
+
+/// What an inner join compares with the clock may as well be compared behind it.
+fn beside_its_join(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    match node {
+        LogicalPlan::Join(mut join) if join.join_type == JoinType::Inner => {
+            let conjuncts = join.filter.take().map(split_conjunction_owned).unwrap_or_default();
+            let (clocked, others): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(reads);
+            join.filter = conjunction(others);
+            let node = LogicalPlan::Join(join);
+            Ok(match conjunction(clocked) {
+                None => Transformed::no(node),
+                Some(clocked) => Transformed::yes(LogicalPlan::Filter(df::Filter::try_new(clocked, Arc::new(node))?)),
+            })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Whether an expression reads the clock.
+pub(super) fn reads(e: &Expr) -> bool {
+    is_open(e) || e.exists(|e| Ok(is_open(e))).unwrap_or(false)
+}
+
+pub(super) fn is_open(e: &Expr) -> bool {
+    matches!(e, Expr::Placeholder(open) if open.id == OPEN)
+}
+
+/// Refuses an optimised plan that reads the clock anywhere but in its filters, of which `lower` judges each.
+pub(super) fn refuse_elsewhere(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
+    let mut found = false;
+    let visit = |node: &LogicalPlan| {
+        if !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::TableScan(_)) {
+            found |= node.expressions().iter().any(reads);
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    };
+    plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
+    if found { Err(elsewhere(sql)) } else { Ok(()) }
+}
+
+/// The clock stands where it cannot be followed.
+pub(super) fn elsewhere(sql: &str) -> Refusal {
+    let placed = |name: &&str| Refusal::new("", HINT).at_words(sql, &[name]);
+    let (name, placed) = WRITTEN
+        .iter()
+        .map(|name| (*name, placed(name)))
+        .find(|(_, placed)| placed.line > 0)
+        .unwrap_or((OPEN, Refusal::new("", HINT)));
+    let reason = format!("`{name}` is maintained only in a filter that compares something with it");
+    Refusal { reason, ..placed }
+}
+
+const HINT: &str = "compare a column with it in `where`: `x >= now() - interval '7 days'`, `x < current_date`, \
+                    `x >= date_trunc('month', now())`";
