@@ -48,8 +48,9 @@ impl Recompute {
             Error::operator(e.strip_backtrace()).doing(format!("recompute `{}`", relation.name))
         };
         let run = async {
-            let plan = clock::at(self.state.create_logical_plan(sql).await?, self.clock)?;
-            let plan = executable(definite(self.state.optimize(&plan)?)?)?;
+            let plan = self.state.create_logical_plan(sql).await?;
+            let plan = clock::optimised_at(&self.state, plan, self.clock)?;
+            let plan = executable(definite(plan)?)?;
             let plan = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
             let batches = datafusion::physical_plan::collect(plan.clone(), self.state.task_ctx()).await?;
             Ok((plan.schema(), batches))

@@ -57,7 +57,10 @@ const CASES: &[(&str, &str)] = &[
         "select status, approx_median(id) as middle\nfrom {{ source('shop', 'orders') }}\ngroup by status\n",
     ),
     ("the clock", "select id, current_timestamp as seen_at\nfrom {{ source('shop', 'orders') }}\n"),
-    ("today", "select id\nfrom {{ source('shop', 'orders') }}\nwhere ordered_at > current_date\n"),
+    (
+        "months before now",
+        "select id\nfrom {{ source('shop', 'orders') }}\nwhere ordered_at > now() - interval '1 month'\n",
+    ),
     ("chance", "select id, random() as dice\nfrom {{ source('shop', 'orders') }}\n"),
     (
         "a recursive query",
