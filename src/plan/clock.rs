@@ -84,10 +84,11 @@ pub(super) fn left_open(plan: LogicalPlan) -> DfResult<(LogicalPlan, bool)> {
     Ok((replaced.data, replaced.transformed))
 }
 
-/// A plan as it was bound, with this reading of the clock.
-pub(super) fn at(plan: LogicalPlan, clock: Clock) -> DfResult<LogicalPlan> {
+/// The optimised plan, with this reading of the clock.
+pub(super) fn optimised_at(state: &SessionState, plan: LogicalPlan, clock: Clock) -> DfResult<LogicalPlan> {
     let reading = ScalarValue::TimestampMicrosecond(Some(clock.0), Some("UTC".into()));
-    replaced(plan, &Expr::Literal(reading, None)).data()
+    let replaced = replaced(plan, &Expr::Literal(reading, None))?;
+    if replaced.transformed { optimise(state, replaced.data) } else { state.optimize(&replaced.data) }
 }
 
 fn replaced(plan: LogicalPlan, clock: &Expr) -> DfResult<Transformed<LogicalPlan>> {
@@ -108,11 +109,15 @@ fn replaced(plan: LogicalPlan, clock: &Expr) -> DfResult<Transformed<LogicalPlan
     })
 }
 
-/// Optimises a plan with an open clock, so that every comparison with it stands whole in a filter.
+/// Rules of DataFusion 53.1 that must not run where the clock is read: one would compute what several comparisons have
+/// in common outside of their filters; the other, where at some reading no row passes, drops grouping sets with all
+/// their rows, that for `()` too.
+const RULES_LEFT_OUT: [&str; 2] = ["common_sub_expression_eliminate", "propagate_empty_relation"];
+
+/// Optimises a plan that reads the clock, so that every comparison with it stands whole in a filter.
 pub(super) fn optimise(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let analysed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-    // This rule would compute what several comparisons have in common elsewhere.
-    let rules = state.optimizers().iter().filter(|rule| rule.name() != "common_sub_expression_eliminate");
+    let rules = state.optimizers().iter().filter(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
     let optimised = Optimizer::with_rules(rules.cloned().collect()).optimize(analysed, state, |_, _| {})?;
     optimised.transform_up(beside_its_join).data()
 }

@@ -18,7 +18,9 @@ const MICROSECOND_NS: i128 = 1_000;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// An integer, date or timestamp of microseconds; a NULL never passes.
-    pub column: usize,
+    column: usize,
+    /// A column that is 1 where the row passes whatever the clock says.
+    or_else: Option<usize>,
     /// What one of it is.
     unit_ns: i128,
     edge: Edge,
@@ -51,7 +53,7 @@ pub(super) enum Step {
 impl Bound {
     /// Of `column op f(clock)`; `None` where a row may pass more than once.
     pub(super) fn of(column: usize, unit_ns: i128, op: Operator, steps: &[Step]) -> Option<Vec<Bound>> {
-        let bound = |edge, beyond| Bound { column, unit_ns, edge, beyond, steps: steps.to_vec() };
+        let bound = |edge, beyond| Bound { column, or_else: None, unit_ns, edge, beyond, steps: steps.to_vec() };
         Some(match op {
             Operator::Gt => vec![bound(Edge::Until, false)],
             Operator::GtEq => vec![bound(Edge::Until, true)],
@@ -60,6 +62,10 @@ impl Bound {
             Operator::Eq => vec![bound(Edge::From, false), bound(Edge::Until, true)],
             _ => return None,
         })
+    }
+
+    pub(super) fn or_else(self, or_else: Option<usize>) -> Bound {
+        Bound { or_else, ..self }
     }
 
     fn instant(&self, value: i128) -> i64 {
@@ -73,7 +79,7 @@ impl Bound {
 /// The clock readings at which a row passes all of these; `None` where it never does. `value` gives its columns.
 pub fn span(bounds: &[Bound], value: impl Fn(usize) -> Option<i128>) -> Option<Range<Clock>> {
     let (mut from, mut until) = (i64::MIN, i64::MAX);
-    for bound in bounds {
+    for bound in bounds.iter().filter(|bound| bound.or_else.and_then(&value) != Some(1)) {
         let instant = bound.instant(value(bound.column)?);
         match bound.edge {
             Edge::From => from = from.max(instant),

@@ -60,8 +60,7 @@ impl Recompute {
             Error::operator(e.strip_backtrace()).doing(format!("recompute `{}`", relation.name))
         };
         let run = async {
-            let plan = clock::at(bind(&self.state, sql).await?, self.clock)?;
-            let (plan, recursions) = cut(plan)?;
+            let (plan, recursions) = cut(bind(&self.state, sql).await?)?;
             let mut results = Vec::new();
             for recursion in recursions {
                 let rows = self.recursion(recursion, &results).await?;
@@ -86,7 +85,7 @@ impl Recompute {
     }
 
     fn prepared(&self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
-        executable(definite(self.state.optimize(plan)?)?)
+        executable(definite(clock::optimised_at(&self.state, plan.clone(), self.clock)?)?)
     }
 
     /// The rows of a plan whose stands are of these recursions, and of these rows of the iteration before.

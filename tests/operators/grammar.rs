@@ -518,8 +518,9 @@ impl<'a> Grammar<'a> {
         let kind = *self.dice.pick(&kinds);
         let value = self.value_within(columns, kind, 1);
         let (one, other) = (self.clock(), self.clock());
-        Some(match self.dice.below(6) {
+        Some(match self.dice.below(7) {
             0 => format!("{value} between {one} and {other}"),
+            4 => format!("({value} >= {one} or {})", self.predicate(columns, 1)),
             1 => format!("{one} <= {value} and not {value} > {other} and {}", self.predicate(columns, 1)),
             2 => format!("{one} between {value} and {}", self.value_within(columns, kind, 1)),
             3 => format!("{value} = {}", self.dice.pick(&["current_date", "date_trunc('month', now())"])),

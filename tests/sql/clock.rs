@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 const DAY: i64 = 86_400_000_000;
 
-const CLOCKS: [&str; 21] = [
+const CLOCKS: [&str; 22] = [
     "now()",
     "now() - interval '90 minutes'",
+    "now() + interval '5 days' or id % 3 = 0",
     "localtimestamp + interval '1 day 1 microsecond'",
     "current_date",
     "current_date - 30",
