@@ -86,8 +86,8 @@ impl Planner {
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
         let bound = |e| Refusal::from_datafusion(&e, sql);
-        let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         refuse_passed_over(&self.state, sql)?;
+        let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         only_queries(&logical)?;
         refuse_clocks_and_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;

@@ -31,6 +31,7 @@ mod recursion;
 mod refusal;
 mod regroup;
 mod session;
+mod step;
 mod top;
 mod unsound;
 mod window;
