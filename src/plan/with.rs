@@ -45,7 +45,7 @@ impl VisitorMut for NameColumns {
         let with = query.with.iter_mut().filter(|with| with.recursive);
         for cte in with.flat_map(|with| &mut with.cte_tables).filter(|cte| !cte.alias.columns.is_empty()) {
             if let SetExpr::SetOperation { op: SetOperator::Union, left, .. } = cte.query.body.as_mut() {
-                *left = Box::new(named(left.as_ref().clone(), &cte.alias));
+                **left = named(left.as_ref().clone(), &cte.alias);
                 cte.alias.columns.clear();
             }
         }
