@@ -25,7 +25,7 @@ use timely::dataflow::operators::generic::Operator;
 /// far fewer; and what is made of as many copies can still be counted.
 const BYTES_MAX: usize = 256 << 20;
 const COPIES_MAX: Diff = 1 << 31;
-const TOO_MUCH: &str = "the recursion has more rows with each iteration, and was stopped";
+const TOO_MUCH: &str = "the recursion grows without end, and was stopped";
 
 /// At a row's end: the iteration, which is never NULL.
 const ITERATION_BYTES: usize = 9;
@@ -133,7 +133,7 @@ impl Loop {
     /// The fault counts rows, so that it comes to nothing with whatever number of workers.
     fn keep(&self, rows: &Rows, sign: Diff) {
         if !rows.is_empty() {
-            let fault = Fault { message: TOO_MUCH.into(), sample: String::new() };
+            let fault = Fault { message: TOO_MUCH.into(), sample: "the iteration it has come to".into() };
             self.faults.push(fault, sign * rows.len() as Diff);
             let mut spine = self.kept.borrow_mut();
             let bodies = spine.bodies().clone();

@@ -96,8 +96,8 @@ impl Planner {
 
     fn node(&self, sql: &str) -> Result<Node, Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
-        let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         refuse_passed_over(&self.state, sql)?;
+        let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         only_queries(&logical)?;
         let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
         refuse_chance(&logical, sql)?;

@@ -38,6 +38,7 @@ mod recursion;
 mod refusal;
 mod regroup;
 mod session;
+mod step;
 mod temporal;
 mod top;
 mod unsound;

@@ -35,7 +35,7 @@ fn recursions(query: &Query) -> impl Iterator<Item = &Cte> {
     with.flat_map(|with| &with.cte_tables).filter(union)
 }
 
-/// `r(a, b) as (x union y)` becomes `r(a, b) as (select * from (x) as r(a, b) union y)`.
+/// `r(a, b) as (x union y)` becomes `r as (select * from (x) as r(a, b) union y)`.
 struct NameColumns;
 
 impl VisitorMut for NameColumns {
@@ -45,7 +45,8 @@ impl VisitorMut for NameColumns {
         let with = query.with.iter_mut().filter(|with| with.recursive);
         for cte in with.flat_map(|with| &mut with.cte_tables).filter(|cte| !cte.alias.columns.is_empty()) {
             if let SetExpr::SetOperation { op: SetOperator::Union, left, .. } = cte.query.body.as_mut() {
-                *left = Box::new(named(left.as_ref().clone(), &cte.alias));
+                **left = named(left.as_ref().clone(), &cte.alias);
+                cte.alias.columns.clear();
             }
         }
         ControlFlow::Continue(())

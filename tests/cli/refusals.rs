@@ -63,8 +63,16 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("chance", "select id, random() as dice\nfrom {{ source('shop', 'orders') }}\n"),
     (
-        "a recursive query",
-        "with recursive n as (select 1 as i union all select i + 1 from n where i < 9)\nselect i from n\n",
+        "an aggregate within a recursion",
+        "with recursive n as (select 1 as i union all select max(i) + 1 from n)\nselect i from n\n",
+    ),
+    (
+        "a recursion read twice by itself",
+        "with recursive n as (select 1 as i union select n.i + m.i from n cross join n as m)\nselect i from n\n",
+    ),
+    (
+        "a limit behind a recursion",
+        "with recursive n as (select 1 as i union all select i + 1 from n limit 9)\nselect i from n\n",
     ),
     ("an interval", "select id, interval '1 day' as due\nfrom {{ source('shop', 'orders') }}\n"),
     (
