@@ -257,7 +257,8 @@ impl Lowering<'_> {
         let key = group.group_expr.len();
         let mut outputs = group.group_expr.clone();
         let mut column = |e: &Expr| place(&mut outputs, e);
-        let flag = flag.map(|flag| (column(flag), Direction::PLAIN));
+        // Under a name, since no value may share its column: in the row of NULLs it is none of theirs.
+        let flag = flag.map(|flag| (column(&flag.clone().alias("flag")), Direction::PLAIN));
         let by: Vec<usize> = order.iter().map(|by| column(&by.expr)).collect();
         let order = by_of(&by, order);
         let values: Vec<usize> = calls.iter().map(|(_, value)| column(value)).collect();
