@@ -6,9 +6,9 @@ use super::seen::Seen;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::{Fault, Output};
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Compiled, Node, Op, Planner, Refusal, explain};
+use driftless::plan::{Compiled, Planner, Refusal, explain};
 use driftless::row::{Clock, Codec, Datum, Diff, Moment, Row, RowWriter, Rows, Table, TableName};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ pub struct Seen {
 }
 
 /// Each must be seen in a sample.
-const OPERATORS: [&str; 13] = [
+const OPERATORS: [&str; 14] = [
     "table",
     "model",
     "constant",
