@@ -224,7 +224,7 @@ fn a_recursion_without_end_is_a_fault_until_it_has_one() {
     let mut step = |life: &Life, edges: &[(i64, i32)], diff: i64| {
         moment += 1;
         life.flow.feed(Moment(moment), 0, edges.iter().map(|of| edge(*of, diff)).collect());
-        let output = life.flow.close(Moment(moment)).expect("it closes");
+        let output = life.flow.close(Moment(moment), BEGIN).expect("it closes");
         kept.iter_mut().zip(&output.models).for_each(|(kept, deltas)| add(kept, deltas));
         output.faults.into_iter().flatten().for_each(|(fault, diff)| *faults.entry(fault).or_default() += diff);
         faults.retain(|_, diff: &mut i64| *diff != 0);
@@ -239,7 +239,7 @@ fn a_recursion_without_end_is_a_fault_until_it_has_one() {
     let (_, endless) = step(&life, &[(3, 1)], 1);
     let message = "1 the recursion goes on after 10000 iterations";
     assert_eq!(endless, ["id=1 a=3", "id=2 a=1", "id=3 a=2"].map(|row| format!("{message} {row}")));
-    life.checkpoint(Moment(2));
+    life.checkpoint(Moment(2), BEGIN);
     life.end();
     life = Life::start(&place, &models, &tables, 3, usize::MAX);
     assert_eq!(step(&life, &[(3, 1)], -1), (shown.clone(), Vec::new()));
@@ -250,7 +250,7 @@ fn a_recursion_without_end_is_a_fault_until_it_has_one() {
     assert_eq!(stopped.len(), 1);
     assert!(stopped[0].contains("grows without end"), "{stopped:?}");
     assert_eq!(step(&life, &[(9, 1)], 1).1.len(), 1);
-    life.checkpoint(Moment(5));
+    life.checkpoint(Moment(5), BEGIN);
     life.end();
     life = Life::start(&place, &models, &tables, 1, usize::MAX);
     assert_eq!(step(&life, &[(8, 1)], 1).1.len(), 1);

@@ -77,7 +77,9 @@ pub(super) fn temporal<'scope>(
             if upper == *held.time() {
                 return;
             }
-            let time = held.delayed(&(upper - 1));
+            // As early as can be: behind a recursion a Moment's later times come only with the next.
+            let first = waiting.keys().next().copied().filter(|time| *time < upper);
+            let time = held.delayed(&first.unwrap_or(*held.time()));
             let mut session = output.session_with_builder(&time);
             let mut out = Outlet::new(|rows| session.give_container(rows));
             let mut schedule = schedule.borrow_mut();
