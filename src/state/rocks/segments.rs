@@ -31,6 +31,8 @@ const NEIGHBOURS: usize = 32;
 const AT_ONCE: usize = 2;
 
 type Gathered = BTreeMap<u64, Vec<u8>>;
+/// Neighbours, by their first numbers.
+type Run = BTreeMap<u64, Segment>;
 
 pub(super) struct Segments {
     files: Arc<Files>,
@@ -55,7 +57,7 @@ struct State {
     /// On their way into files, one after the other.
     sealing: VecDeque<Arc<Gathered>>,
     /// By their first numbers; they do not overlap.
-    segments: BTreeMap<u64, Segment>,
+    segments: Run,
     /// From then on nothing is written any more.
     failed: Option<rocksdb::Error>,
     closed: bool,
@@ -212,7 +214,10 @@ impl Files {
     /// Deletes what is dead, and makes few files of many.
     fn clear(&self) -> Result<()> {
         let told = |e| damaged(&self.dir, e);
-        let (dead, runs) = self.state().due();
+        let (dead, runs) = {
+            let mut state = self.state();
+            (state.dead(), state.thin())
+        };
         let family = family(&self.db, BLOCK);
         for (first, segment) in dead {
             self.db.delete_file_in_range_cf(family, first.to_be_bytes(), segment.last.to_be_bytes()).map_err(told)?;
@@ -260,11 +265,15 @@ impl State {
         }
     }
 
-    /// Takes out the segments that nobody needs, and the runs of segments that are to become one.
-    fn due(&mut self) -> (Vec<(u64, Segment)>, Vec<BTreeMap<u64, Segment>>) {
-        let dead = self.segments.extract_if(.., |_, segment| segment.live == 0).collect();
+    /// Takes out the segments that nobody needs.
+    fn dead(&mut self) -> Run {
+        self.segments.extract_if(.., |_, segment| segment.live == 0).collect()
+    }
+
+    /// Takes out what is to move together: segments that are mostly dead, and neighbours where there are too many.
+    fn thin(&mut self) -> Vec<Run> {
         let thin = self.segments.extract_if(.., |_, segment| segment.gone > segment.live).take(AT_ONCE);
-        let mut runs: Vec<_> = thin.map(|segment| BTreeMap::from([segment])).collect();
+        let mut runs: Vec<Run> = thin.map(|segment| Run::from([segment])).collect();
         if self.segments.len() > SEGMENTS_MAX {
             let all: Vec<(u64, usize)> = self.segments.iter().map(|(first, segment)| (*first, segment.live)).collect();
             let live = |run: &&[(u64, usize)]| run.iter().map(|(_, live)| live).sum::<usize>();
@@ -272,7 +281,7 @@ impl State {
                 runs.push(self.segments.extract_if(first..=last, |_, _| true).collect());
             }
         }
-        (dead, runs)
+        runs
     }
 }
 
