@@ -35,6 +35,19 @@ enum Share {
     /// What a round has put out, and the turn that it asks for.
     Round(Output, Option<Turn>),
     Pinned(usize, Vec<(String, Batches)>),
+    /// It has panicked; the others would wait for it for ever.
+    Died,
+}
+
+/// Tells of the death of the worker that holds it.
+struct Alarm(Sender<Share>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(Share::Died);
+        }
+    }
 }
 
 /// A dataflow at work. Dropping it stops its threads.
@@ -43,6 +56,7 @@ pub struct Flow {
     shares: Receiver<Share>,
     models: usize,
     closed: Cell<Moment>,
+    died: Cell<bool>,
     threads: Option<timely::communication::WorkerGuards<()>>,
 }
 
@@ -73,7 +87,8 @@ impl Flow {
             work(worker, &plans, &tables, kept, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
-        Ok(Flow { commands, shares, models: models.len(), closed: Cell::new(Moment(0)), threads: Some(threads) })
+        let (closed, died) = (Cell::new(Moment(0)), Cell::new(false));
+        Ok(Flow { commands, shares, models: models.len(), closed, died, threads: Some(threads) })
     }
 
     /// Adds changes of a table to the Moment that closes next.
@@ -131,14 +146,24 @@ impl Flow {
     }
 
     fn share(&self) -> Result<Share> {
-        self.shares.recv().map_err(|_| Error::bug("a worker of the dataflow has died"))
+        match self.shares.recv() {
+            Ok(Share::Died) | Err(_) => {
+                self.died.set(true);
+                Err(Error::bug("a worker of the dataflow has died"))
+            }
+            Ok(share) => Ok(share),
+        }
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
         self.commands.clear();
-        drop(self.threads.take());
+        let threads = self.threads.take();
+        // Who waits for the dead is not waited for.
+        if self.died.get() {
+            std::mem::forget(threads);
+        }
     }
 }
 
@@ -157,6 +182,7 @@ fn work(
     commands: Receiver<Command>,
     shares: Sender<Share>,
 ) {
+    let _alarm = Alarm(shares.clone());
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
     let Inputs { mut tables, mut constants, mut loops, probe, spines, readings } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
@@ -200,6 +226,49 @@ fn work(
                     return;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Planner, Relation};
+    use crate::row::{Datum, TableName, append};
+    use crate::state::BlockStore;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    /// A disk that is full.
+    struct Full;
+
+    impl BlockStore for Full {
+        fn put(&self, _: Vec<u8>) -> Result<u64> {
+            Err(Error::operator("no room"))
+        }
+
+        fn get(&self, _: u64) -> Result<Vec<u8>> {
+            Err(Error::operator("nothing was put there"))
+        }
+    }
+
+    #[test]
+    fn a_worker_that_dies_is_told_of_whatever_the_others_do() {
+        for workers in [1, 2] {
+            let relation = |name: &str| Relation { database: "d".into(), schema: "s".into(), name: name.into() };
+            let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+            let table = Table { name: TableName::new("s", "t"), schema, key: vec![0] };
+            let mut planner = Planner::new("d", "s");
+            planner.add_table(relation("t"), table);
+            planner.compile(relation("m"), "select distinct id from t").expect("it can be maintained");
+            let (tables, models) = planner.finish();
+            let bodies = Bodies::new(Some(Arc::new(Full)), 0);
+            let flow = Flow::start(&models, &tables, workers, &bodies, None).expect("it starts");
+            let mut rows = Rows::default();
+            append(rows.open(), &Datum::Int64(1));
+            rows.end(1);
+            flow.feed(Moment(1), 0, rows);
+            let error = flow.close(Moment(1), Clock::default()).expect_err("its disk is full");
+            assert!(error.what().contains("a worker of the dataflow has died"), "{error}");
         }
     }
 }
