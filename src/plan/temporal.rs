@@ -317,6 +317,7 @@ rows while now() > t.s: incremental, scheduled to enter and to leave
     fn a_clock_that_cannot_be_followed_is_refused_by_name() {
         let elsewhere = |name: &str| format!("`{name}` is maintained only in a filter that compares something with it");
         let not = |e: &str, why: &str| format!("`{e}` is not maintained: {why}");
+        let mut wrong = Vec::new();
         const BACK: &str = "months differ in length, and the clock would go back between two of them";
         for (sql, reason) in [
             ("select id, now() as at from t", elsewhere("now")),
@@ -332,9 +333,12 @@ rows while now() > t.s: incremental, scheduled to enter and to leave
             ),
             (
                 "select id from t where s > now() or d > current_date",
-                not("t.s > now() or t.d > current_date", "a row would pass more than once"),
+                not("t.s > now() OR t.d > current_date", "a row would pass more than once"),
             ),
-            ("select id from t where case when s > now() then true else c = 'x' end", elsewhere("now")),
+            (
+                "select id from t where case when s > now() then true else c = 'x' end",
+                not("", "a row would pass more than once"),
+            ),
             ("select t.id from t left join u on t.id = u.id and t.s > now()", elsewhere("now")),
             ("select id from t where (s > now()) is true", elsewhere("now")),
             ("select id from t where s > now() - interval '1 month'", not("t.s > now() - interval '1 mons'", BACK)),
@@ -344,10 +348,6 @@ rows while now() > t.s: incremental, scheduled to enter and to leave
             ),
             ("select id from t where s <> now()", not("t.s != now()", "a row would pass more than once")),
             ("select id from t where now() > now() - (now() - s)", not("", "more than the clock decides")),
-            (
-                "select id from t where now() - s < interval '1 day'",
-                not("", "the clock is shifted by more than a constant"),
-            ),
             (
                 "select id from t where c = cast(now() as text)",
                 not("", "it is cast to what is no date and no timestamp in UTC"),
@@ -360,15 +360,14 @@ rows while now() > t.s: incremental, scheduled to enter and to leave
             let refusal = compiled(sql).expect_err(sql);
             let (_, why) = reason.rsplit_once(": ").unwrap_or(("", &reason));
             let whole = !reason.starts_with("``");
-            assert!(
-                if whole { refusal.reason == reason } else { refusal.reason.ends_with(why) },
-                "{sql}: {}",
-                refusal.reason
-            );
+            if !(if whole { refusal.reason == reason } else { refusal.reason.ends_with(why) }) {
+                wrong.push(format!("{sql}: {}", refusal.reason));
+            }
             assert_eq!(refusal.line, 1, "{sql}");
             let hint = if why == BACK { "take whole days" } else { "compare a column with it in `where`" };
             assert!(refusal.hint.starts_with(hint), "{}", refusal.hint);
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]
