@@ -5,7 +5,7 @@
 //! reached; what the store does not have yet is written first.
 //!
 //! Invariants:
-//! - A body that a checkpoint names is deleted only together with the checkpoint that names it no longer:
+//! - A body that a checkpoint names is deleted only after a checkpoint that names it no longer:
 //!   [`Bodies::dead`] collects what nobody holds any more until then.
 //! - A body that cannot be read ends its thread with the error: going on would publish a doubt.
 

@@ -15,7 +15,7 @@
 //!
 //! Invariants:
 //! - What the store holds and no checkpoint names is nothing: it is cleared at start.
-//! - What a checkpoint names is deleted only together with the write of one that names it no longer.
+//! - What a checkpoint names is deleted only after the write of one that names it no longer.
 //! - One process at a time: the directory is locked; a second daemon is told which process has it.
 //! - A directory of another format, or of no format of ours, is refused and left as it is.
 
