@@ -95,8 +95,7 @@ impl Flow {
     pub fn feed(&self, moment: Moment, table: usize, rows: Rows) {
         assert!(moment > self.closed.get(), "nothing is fed to a Moment that has closed");
         // One worker takes the rows in; operators pass them on to the worker that holds their key.
-        let worker = &self.commands[table % self.commands.len()];
-        worker.send(Command::Feed { table, rows }).expect("workers live as long as their handle");
+        self.tell(table % self.commands.len(), Command::Feed { table, rows });
     }
 
     /// Closes a Moment, at which the clock says this, and waits for its whole effect. Moments close in their order.
@@ -113,9 +112,7 @@ impl Flow {
 
     /// Lets everything go all the way, with what a turn feeds back; returns the turn that is next.
     fn round(&self, turn: Option<Turn>, clock: Clock, output: &mut Output) -> Result<Option<Turn>> {
-        for worker in &self.commands {
-            worker.send(Command::Round { turn, clock }).expect("workers live as long as their handle");
-        }
+        (0..self.commands.len()).for_each(|worker| self.tell(worker, Command::Round { turn, clock }));
         let mut next: Option<Turn> = None;
         for _ in &self.commands {
             let Share::Round(share, asked) = self.share()? else {
@@ -131,9 +128,7 @@ impl Flow {
 
     /// All that must be kept to go on from the last Moment that closed.
     pub fn pin(&self, to: &mut Arrangements) -> Result<()> {
-        for worker in &self.commands {
-            worker.send(Command::Pin).expect("workers live as long as their handle");
-        }
+        (0..self.commands.len()).for_each(|worker| self.tell(worker, Command::Pin));
         for _ in &self.commands {
             let Share::Pinned(worker, spines) = self.share()? else { unreachable!("shares come in their order") };
             for (name, batches) in spines {
@@ -145,14 +140,20 @@ impl Flow {
         Ok(())
     }
 
+    /// One that has died hears nothing, and has said so among the shares.
+    fn tell(&self, worker: usize, command: Command) {
+        let _ = self.commands[worker].send(command);
+    }
+
+    /// What a worker says next. It is told once that one has died: no other answers for sure after that.
     fn share(&self) -> Result<Share> {
-        match self.shares.recv() {
-            Ok(Share::Died) | Err(_) => {
-                self.died.set(true);
-                Err(Error::bug("a worker of the dataflow has died"))
+        if !self.died.get() {
+            match self.shares.recv() {
+                Ok(Share::Died) | Err(_) => self.died.set(true),
+                Ok(share) => return Ok(share),
             }
-            Ok(share) => Ok(share),
         }
+        Err(Error::bug("a worker of the dataflow has died"))
     }
 }
 
@@ -266,9 +267,13 @@ mod tests {
             let mut rows = Rows::default();
             append(rows.open(), &Datum::Int64(1));
             rows.end(1);
-            flow.feed(Moment(1), 0, rows);
-            let error = flow.close(Moment(1), Clock::default()).expect_err("its disk is full");
-            assert!(error.what().contains("a worker of the dataflow has died"), "{error}");
+            flow.feed(Moment(1), 0, rows.clone());
+            for moment in [Moment(1), Moment(2)] {
+                let error = flow.close(moment, Clock::default()).expect_err("its disk is full");
+                assert!(error.what().contains("a worker of the dataflow has died"), "{error}");
+                // Nobody hears it any more.
+                flow.feed(moment.next(), 0, rows.clone());
+            }
         }
     }
 }
