@@ -11,6 +11,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
@@ -31,11 +32,14 @@ pub fn session(home: &Relation) -> SessionState {
     options.execution.time_zone = Some("UTC".into());
     // Two of its layers do not always agree on what may be NULL; rows tell.
     options.execution.skip_physical_aggregate_schema_check = true;
+    // A plan is as good without a rule that fails on it.
+    options.optimizer.skip_failed_rules = true;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
+        .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
     state.register_udf(super::map::map()).expect("a session takes any function");
@@ -49,8 +53,9 @@ pub fn session(home: &Relation) -> SessionState {
 /// plans where they do not see that those settle an order; take columns of mark joins for others and fail; move a
 /// filter that reads no column beneath a group of everything, whose one row then passes it; forget the group of NULL
 /// where only the first groups are asked for (`LimitAggregation`); take one aggregate for another where they know its
-/// result (`aggregate_statistics`); and move an offset beneath a sort.
-const RULES_LEFT_OUT: [&str; 9] = [
+/// result (`aggregate_statistics`); move an offset beneath a sort; and count no rows as one group where groups are by
+/// constants alone (`eliminate_group_by_constant`).
+const RULES_LEFT_OUT: [&str; 10] = [
     "EnforceSorting",
     "SanityCheckPlan",
     "aggregate_statistics",
@@ -60,7 +65,12 @@ const RULES_LEFT_OUT: [&str; 9] = [
     "LimitAggregation",
     "LimitPushPastWindows",
     "LimitPushdown",
+    "eliminate_group_by_constant",
 ];
+
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    Optimizer::new().rules.into_iter().filter(|rule| !RULES_LEFT_OUT.contains(&rule.name())).collect()
+}
 
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::default().rules;
