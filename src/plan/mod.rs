@@ -30,6 +30,7 @@ mod instants;
 mod join;
 mod lower;
 mod map;
+mod marked;
 mod nullable;
 mod ordered;
 mod program;

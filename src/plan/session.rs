@@ -32,8 +32,6 @@ pub fn session(home: &Relation) -> SessionState {
     options.execution.time_zone = Some("UTC".into());
     // Two of its layers do not always agree on what may be NULL; rows tell.
     options.execution.skip_physical_aggregate_schema_check = true;
-    // A plan is as good without a rule that fails on it.
-    options.optimizer.skip_failed_rules = true;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
@@ -69,7 +67,11 @@ const RULES_LEFT_OUT: [&str; 10] = [
 ];
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    Optimizer::new().rules.into_iter().filter(|rule| !RULES_LEFT_OUT.contains(&rule.name())).collect()
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
+    let marks = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
+    rules.insert(marks.map_or(0, |at| at + 1), Arc::new(super::marked::MarkedWindows));
+    rules
 }
 
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
