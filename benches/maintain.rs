@@ -60,7 +60,7 @@ fn run(mut arguments: Vec<String>) -> Result<(), String> {
     let turns = number(turns, 2).map_err(|n| format!("`--turns {n}` is no number"))?;
     let checkpoint_ms = number(checkpoint, 0).map_err(|n| format!("`--checkpoint {n}` is no number"))?;
     let memory_mib = number(memory, 1 << 20).map_err(|n| format!("`--memory {n}` is no number"))?;
-    let keeping = Keeping { workers, checkpoint_ms, memory_mib };
+    let keeping = Keeping { workers, checkpoint_ms, memory_mib, aside: 0 };
     let named = arguments.iter().take_while(|argument| !argument.starts_with("--")).count();
     let options = arguments.split_off(named);
     let query = |name: &String| Query::named(name).ok_or_else(|| format!("no query `{name}`"));
@@ -75,7 +75,7 @@ fn run(mut arguments: Vec<String>) -> Result<(), String> {
                 let peers = peers.as_deref().unwrap_or("dbsp").split(',');
                 compare(query, &Beside { binary, peers: peers.collect(), turns, keeping, options: &options })?;
             }
-            None => match Driftless::start(query, keeping) {
+            None => match Driftless::start(query, Keeping { aside: plan.workload().size() as usize, ..keeping }) {
                 Ok(mut driftless) => measure::run(&mut driftless, &plan),
                 Err(reason) => eprintln!("{:<13} {:<9} refused: {reason}", "driftless", query.name()),
             },
@@ -90,6 +90,8 @@ struct Keeping {
     /// 0 for none: all in memory.
     checkpoint_ms: usize,
     memory_mib: usize,
+    /// What the workload takes, which is not the dataflow's.
+    aside: usize,
 }
 
 struct Driftless {
@@ -236,7 +238,7 @@ impl Keeper {
         flow.pin(&mut arrangements).expect("the workers live");
         let _ = self.writer.try_send((moment, arrangements));
         let (memory, resident) = (self.keeping.memory_mib << 20, self.bodies.resident());
-        let others = driftless::world::memory_bytes().saturating_sub(resident);
+        let others = driftless::world::memory_bytes().saturating_sub(resident + self.keeping.aside);
         self.bodies.allow(memory.saturating_sub(others).max(memory / 8));
     }
 }
@@ -256,7 +258,7 @@ fn compare(query: Query, beside: &Beside) -> Result<(), String> {
     let mut theirs = vec![Figures::default(); beside.peers.len()];
     for turn in 0..beside.turns {
         let mut command = Command::new(&myself);
-        let Keeping { workers, checkpoint_ms, memory_mib } = beside.keeping;
+        let Keeping { workers, checkpoint_ms, memory_mib, .. } = beside.keeping;
         let own = [("--workers", workers), ("--checkpoint", checkpoint_ms), ("--memory", memory_mib)];
         command.arg(query.name());
         command.args(own.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]));

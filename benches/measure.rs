@@ -113,7 +113,7 @@ pub fn run<P: Peer>(peer: &mut P, plan: &Plan) {
             loaded = to;
         }
         if phase.changes > 0 {
-            phase.report::<P>(plan, loaded, peer.answer());
+            phase.report::<P>(plan, &workload, loaded, peer.answer());
         }
     }
     settle();
@@ -136,7 +136,7 @@ pub fn run<P: Peer>(peer: &mut P, plan: &Plan) {
             });
             phase.apply(peer, batches, size);
         }
-        phase.report::<P>(plan, loaded, peer.answer());
+        phase.report::<P>(plan, &workload, loaded, peer.answer());
     }
 }
 
@@ -187,14 +187,14 @@ impl Phase {
         }
     }
 
-    fn report<P: Peer>(mut self, plan: &Plan, rows: usize, answer: Checksum) {
+    fn report<P: Peer>(mut self, plan: &Plan, workload: &Workload, rows: usize, answer: Checksum) {
         let cpu = (cpu() - self.cpu_begin).saturating_sub(self.cpu_preparing);
         let (wall_s, cpu_s) = (self.wall.as_secs_f64(), cpu.as_secs_f64());
         let (changes_per_s, changes_per_cpu_s) = (self.changes as f64 / wall_s, self.changes as f64 / cpu_s);
         self.walls.sort_unstable();
         let quantile = |q: usize| self.walls[(self.walls.len() - 1) * q / 100].as_secs_f64() * 1e6;
         let (p50_us, p99_us) = (quantile(50), quantile(99));
-        let rss = rss_bytes();
+        let rss = rss_bytes() - workload.size();
         let bytes_per_row = rss.saturating_sub(plan.rss_before) as f64 / rows as f64;
         let (peer, query) = (P::NAME, plan.query.name());
         let (phase, batch, changes, batches) = (self.name, self.batch, self.changes, self.walls.len());

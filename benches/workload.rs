@@ -345,7 +345,8 @@ pub struct Workload {
     seed: u64,
     customers: usize,
     orders: usize,
-    /// Of the row at each position. They wrap: a row's version 256 is its version 0.
+    /// Of the row at each position. They wrap: a row's version 256 is its version 0. All in memory from the start,
+    /// so that whoever measures what is taken can leave it out.
     versions: Vec<u8>,
     picks: Draws,
     /// The row whose old version is out and whose new version is not yet in.
@@ -365,7 +366,7 @@ impl Workload {
         };
         assert!(orders > 0, "a workload has rows");
         let picks = Draws::new(seed, [u64::MAX, 0, 0]);
-        Workload { query, seed, customers, orders, versions: vec![0; len], picks, away: None }
+        Workload { query, seed, customers, orders, versions: (0..len).map(|_| 0).collect(), picks, away: None }
     }
 
     pub fn query(&self) -> Query {
@@ -376,6 +377,11 @@ impl Workload {
     #[allow(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
         self.versions.len()
+    }
+
+    /// What it takes of the memory.
+    pub fn size(&self) -> u64 {
+        self.versions.len() as u64
     }
 
     /// The rows at these positions as they are now; as they were first, if no change was taken yet.

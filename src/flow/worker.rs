@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::plan::{Planner, Relation};
     use crate::row::{Datum, TableName, append};
-    use crate::state::BlockStore;
+    use crate::state::{BlockStore, Body};
     use arrow::datatypes::{DataType, Field, Schema};
 
     /// A disk that is full.
@@ -247,7 +247,7 @@ mod tests {
             Err(Error::operator("no room"))
         }
 
-        fn get(&self, _: u64) -> Result<Vec<u8>> {
+        fn get(&self, _: u64) -> Result<Body<'_>> {
             Err(Error::operator("nothing was put there"))
         }
     }

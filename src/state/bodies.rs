@@ -1,8 +1,8 @@
 //! Where the bodies of blocks are: in memory under one budget, the rest in a [`BlockStore`].
 //!
 //! A [`Slot`] stands for a block wherever its body is: batches hold slots, and a body that is asked for and
-//! not in memory is fetched. What is in memory and was not used of late is put out when the budget is
-//! reached; what the store does not have yet is written first.
+//! not in memory is fetched. When the budget is reached, something is put out: first what was made and nobody has
+//! asked for since, then what nobody has asked for of late; what the store does not have yet is written first.
 //!
 //! Invariants:
 //! - A body that a checkpoint names is deleted only after a checkpoint that names it no longer:
@@ -12,16 +12,23 @@
 use super::block::Block;
 use crate::error::Result;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+
+/// What was made takes this part of the memory, where others want it.
+const MADE_SHARE: usize = 12;
 
 /// Keeps bodies, and heads of batches, by number. What it was given may be lost in a crash until a checkpoint
 /// has been written.
 pub trait BlockStore: Send + Sync {
     /// Gives its number: always a greater one.
     fn put(&self, body: Vec<u8>) -> Result<u64>;
-    fn get(&self, id: u64) -> Result<Vec<u8>>;
+    fn get(&self, id: u64) -> Result<Body<'_>>;
 }
+
+/// What a store has under a number, wherever it is.
+pub type Body<'a> = Box<dyn Deref<Target = [u8]> + 'a>;
 
 /// Something that the store has, for as long as this lives.
 pub struct Stored {
@@ -70,6 +77,12 @@ impl Slot {
         self.body().is_some()
     }
 
+    /// The body for one who reads all of a batch once: what was not in memory does not stay there.
+    pub fn glance(&self) -> Arc<Block> {
+        let held = self.body().clone();
+        held.unwrap_or_else(|| Arc::new(self.read()))
+    }
+
     pub fn block(self: &Arc<Slot>) -> Arc<Block> {
         if let Some(block) = self.body().as_ref() {
             if !self.touched.load(Relaxed) {
@@ -85,7 +98,7 @@ impl Slot {
             }
             *body = Some(block.clone());
         }
-        self.bodies.admit(self);
+        self.bodies.admit(self, Queue::Asked);
         block
     }
 
@@ -119,32 +132,51 @@ impl Drop for Slot {
     }
 }
 
+/// Who has a body in memory, the longest first.
 #[derive(Default)]
 struct Clock {
-    queue: VecDeque<Weak<Slot>>,
+    /// What was made, and nobody has asked for since: merges make much that nobody will.
+    made: VecDeque<Weak<Slot>>,
+    asked: VecDeque<Weak<Slot>>,
     /// Those that are gone are cleared away when there are so many in all.
     clear_at: usize,
 }
 
+enum Queue {
+    Made,
+    Asked,
+}
+
 impl Clock {
-    fn push(&mut self, slot: Weak<Slot>) {
-        self.queue.push_back(slot);
-        if self.queue.len() > self.clear_at {
-            self.queue.retain(|slot| slot.strong_count() > 0);
-            self.clear_at = 1024 + 2 * self.queue.len();
+    fn len(&self) -> usize {
+        self.made.len() + self.asked.len()
+    }
+
+    fn push(&mut self, slot: Weak<Slot>, queue: Queue) {
+        match queue {
+            Queue::Made => self.made.push_back(slot),
+            Queue::Asked => self.asked.push_back(slot),
+        }
+        if self.len() > self.clear_at {
+            let there = |slot: &Weak<Slot>| slot.strong_count() > 0;
+            self.made.retain(there);
+            self.asked.retain(there);
+            self.clear_at = 1024 + 2 * self.len();
         }
     }
 
     /// Takes out the first that was not touched since it was seen last; but so many at most are `spared`.
     fn unused(&mut self, spared: &mut usize) -> Option<Arc<Slot>> {
         loop {
-            let slot = self.queue.pop_front()?;
+            let many_made = self.made.len() > self.len() / MADE_SHARE;
+            let queue = if many_made { &mut self.made } else { &mut self.asked };
+            let slot = queue.pop_front()?;
             let Some(slot) = slot.upgrade() else { continue };
             if *spared == 0 || !slot.touched.swap(false, Relaxed) {
                 return Some(slot);
             }
             *spared -= 1;
-            self.queue.push_back(Arc::downgrade(&slot));
+            self.asked.push_back(Arc::downgrade(&slot));
         }
     }
 }
@@ -153,7 +185,6 @@ pub struct Bodies {
     store: Option<Arc<dyn BlockStore>>,
     budget: AtomicUsize,
     resident: AtomicUsize,
-    /// Who has a body in memory, the longest first.
     clock: Mutex<Clock>,
     dead: Mutex<Vec<u64>>,
 }
@@ -184,7 +215,7 @@ impl Bodies {
             touched: AtomicBool::new(false),
             bodies: self.clone(),
         });
-        self.admit(&slot);
+        self.admit(&slot, Queue::Made);
         slot
     }
 
@@ -216,7 +247,7 @@ impl Bodies {
         Ok(self.claim(store.put(body)?))
     }
 
-    pub fn get(&self, id: u64) -> Result<Vec<u8>> {
+    pub fn get(&self, id: u64) -> Result<Body<'_>> {
         self.store.as_ref().expect("what is not in memory is in a store").get(id)
     }
 
@@ -233,12 +264,12 @@ impl Bodies {
         }
     }
 
-    fn admit(&self, slot: &Arc<Slot>) {
+    fn admit(&self, slot: &Arc<Slot>, queue: Queue) {
         let resident = self.resident.fetch_add(slot.size(), Relaxed) + slot.size();
         if self.store.is_none() {
             return;
         }
-        self.clock().push(Arc::downgrade(slot));
+        self.clock().push(Arc::downgrade(slot), queue);
         if resident > self.budget.load(Relaxed) {
             self.make_room();
         }
@@ -250,7 +281,7 @@ impl Bodies {
 
     /// Puts out what was not used since the last round, until the budget holds.
     fn make_room(&self) {
-        let mut spared = self.clock().queue.len();
+        let mut spared = self.clock().len();
         while self.resident() > self.budget.load(Relaxed) {
             // Written while others go on.
             let Some(slot) = self.clock().unused(&mut spared) else { return };
@@ -261,5 +292,56 @@ impl Bodies {
                 self.resident.fetch_sub(slot.size(), Relaxed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::Builder;
+    use super::*;
+
+    /// Keeps what it is given, and counts what it is asked for.
+    #[derive(Default)]
+    struct Counting {
+        bodies: Mutex<Vec<Vec<u8>>>,
+        asked: AtomicUsize,
+    }
+
+    impl BlockStore for Counting {
+        fn put(&self, body: Vec<u8>) -> Result<u64> {
+            let mut bodies = self.bodies.lock().expect("nobody dies holding it");
+            bodies.push(body);
+            Ok(bodies.len() as u64 - 1)
+        }
+
+        fn get(&self, id: u64) -> Result<Body<'_>> {
+            self.asked.fetch_add(1, Relaxed);
+            Ok(Box::new(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone()))
+        }
+    }
+
+    #[test]
+    fn what_is_only_made_does_not_put_out_what_is_asked_for() {
+        let store = Arc::new(Counting::default());
+        let block = |number: u8| {
+            let mut builder = Builder::default();
+            builder.push(&[number; 1_000], 1);
+            builder.cut(usize::MAX)
+        };
+        let bodies = Bodies::new(Some(store.clone()), 20 * block(0).size());
+        let asked_for: Vec<_> = (0..10).map(|number| bodies.keep(&[number], block(number))).collect();
+        for _ in 0..50 {
+            asked_for.iter().for_each(|slot| drop(slot.block()));
+            // Much more than there is room for, read once by a merge.
+            let made: Vec<_> = (0..100).map(|number| bodies.keep(&[number], block(number))).collect();
+            made.iter().for_each(|slot| drop(slot.glance()));
+            assert!(bodies.resident() <= 20 * block(0).size(), "the budget holds");
+        }
+        for (number, slot) in asked_for.iter().enumerate() {
+            assert!(slot.resident(), "{number} was put out");
+            assert_eq!(*slot.block(), block(number as u8));
+        }
+        let glanced = store.asked.load(Relaxed);
+        assert!(glanced <= 50 * 100, "{glanced} reads: more than those of what was only made");
     }
 }

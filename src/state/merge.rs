@@ -52,7 +52,7 @@ pub fn merge(parts: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
 fn shared(batches: &[&Batch]) -> usize {
     let Some(least) = batches.iter().map(|batch| batch.slots()[0].first()).min() else { return 0 };
     let same = |batch: &&Batch| {
-        let block = batch.slots()[batch.slots().len() - 1].block();
+        let block = batch.slots()[batch.slots().len() - 1].glance();
         least.iter().zip(block.row(block.rows() - 1)).take_while(|(a, b)| a == b).count()
     };
     batches.iter().map(same).min().unwrap_or(0)
@@ -85,7 +85,7 @@ struct Input<'a> {
 
 impl Input<'_> {
     fn new(batch: &Batch, shared: usize) -> Input<'_> {
-        let block = batch.slots()[0].block();
+        let block = batch.slots()[0].glance();
         let lead = lead(&block.row(0)[shared..]);
         Input { batch, slot: 0, block, at: 0, shared, lead }
     }
@@ -123,7 +123,7 @@ impl Input<'_> {
         self.slot = slot;
         self.at = 0;
         let Some(slot) = self.batch.slots().get(slot) else { return false };
-        self.block = slot.block();
+        self.block = slot.glance();
         self.lead = lead(&self.row()[self.shared..]);
         true
     }

@@ -30,7 +30,7 @@ mod spine;
 
 pub use base::{Base, Content};
 pub use batch::{Batch, Cursor, Walk};
-pub use bodies::{BlockStore, Bodies};
+pub use bodies::{BlockStore, Bodies, Body};
 pub use merge::merge;
 pub use rocks::Store;
 pub use spine::{Batches, Spine};

@@ -6,10 +6,11 @@
 
 mod segments;
 
-use super::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT};
+use super::{Arrangements, Batch, BlockStore, Bodies, Body, Checkpoint, FORMAT};
 use crate::error::{Doing, Error, Result};
 use rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 use segments::Segments;
 use serde::{Deserialize, Serialize};
@@ -188,8 +189,8 @@ fn live(db: &DB, dir: &Path) -> Result<Vec<u64>> {
     Ok(live)
 }
 
-fn block(db: &DB, dir: &Path, id: u64, how: &ReadOptions) -> Result<Vec<u8>> {
-    let body = db.get_cf_opt(family(db, BLOCK), id.to_be_bytes(), how).map_err(|e| damaged(dir, e))?;
+fn block<'a>(db: &'a DB, dir: &Path, id: u64, how: &ReadOptions) -> Result<DBPinnableSlice<'a>> {
+    let body = db.get_pinned_cf_opt(family(db, BLOCK), id.to_be_bytes(), how).map_err(|e| damaged(dir, e))?;
     body.ok_or_else(|| {
         Error::corrupt(format!("the store in `{}` has lost block {id}", dir.display()))
             .hint("move the state directory away: the next start copies the sources anew and levels the tables")
@@ -205,8 +206,11 @@ impl BlockStore for Store {
         self.segments.put(body)
     }
 
-    fn get(&self, id: u64) -> Result<Vec<u8>> {
-        self.segments.gathered(id).map_or_else(|| block(&self.db, &self.dir, id, &self.unchecked), Ok)
+    fn get(&self, id: u64) -> Result<Body<'_>> {
+        match self.segments.gathered(id) {
+            Some(body) => Ok(Box::new(body)),
+            None => Ok(Box::new(block(&self.db, &self.dir, id, &self.unchecked)?)),
+        }
     }
 }
 

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::error::Result;
     use crate::row::{Diff, Rows};
-    use crate::state::{BlockStore, Walk};
+    use crate::state::{BlockStore, Body, Walk};
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
@@ -285,8 +285,8 @@ mod tests {
             Ok(bodies.len() as u64 - 1)
         }
 
-        fn get(&self, id: u64) -> Result<Vec<u8>> {
-            Ok(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone())
+        fn get(&self, id: u64) -> Result<Body<'_>> {
+            Ok(Box::new(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone()))
         }
     }
 

@@ -85,6 +85,12 @@ enum Rows {
     Compute,
 }
 
+/// A filter that asks another relation, or the clock, may be asked last; or first, and then nothing is left to fail.
+fn behind(filter: &str, rows: Rows) -> Rows {
+    let asks = ["select ", "now()", "current_"].iter().any(|word| filter.contains(word));
+    if asks { Rows::Compute } else { rows }
+}
+
 pub struct Grammar<'a> {
     pub dice: &'a mut Dice,
     pub relations: Vec<Relation>,
@@ -128,14 +134,14 @@ impl<'a> Grammar<'a> {
     fn select(&mut self, depth: u64, rows: Rows) -> Query {
         let from = self.from(depth, rows);
         let filter = self.filter(&from, rows);
-        let outputs = self.outputs(&from.columns, rows);
+        let outputs = self.outputs(&from.columns, behind(&filter, rows));
         self.block("select", outputs, &from, &filter, "")
     }
 
     fn distinct(&mut self, depth: u64, rows: Rows) -> Query {
         let from = self.from(depth, rows);
         let filter = self.filter(&from, rows);
-        let outputs = self.outputs(&from.columns, rows);
+        let outputs = self.outputs(&from.columns, behind(&filter, rows));
         self.block("select distinct", outputs, &from, &filter, "")
     }
 

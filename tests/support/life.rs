@@ -9,7 +9,7 @@ use driftless::error::Result;
 use driftless::flow::Flow;
 use driftless::plan::{Compiled, Relation};
 use driftless::row::{Clock, Codec, Cut, Diff, Moment, Row, Rows, Table};
-use driftless::state::{Arrangements, Batch, BlockStore, Bodies, Checkpoint, FORMAT, Store};
+use driftless::state::{Arrangements, Batch, BlockStore, Bodies, Body, Checkpoint, FORMAT, Store};
 
 pub fn relation(name: &str) -> Relation {
     Relation { database: "db".into(), schema: "public".into(), name: name.into() }
@@ -145,8 +145,8 @@ impl BlockStore for Memory {
         Ok(id)
     }
 
-    fn get(&self, id: u64) -> Result<Vec<u8>> {
-        Ok(self.blocks().get(&id).unwrap_or_else(|| panic!("block {id} is gone")).clone())
+    fn get(&self, id: u64) -> Result<Body<'_>> {
+        Ok(Box::new(self.blocks().get(&id).unwrap_or_else(|| panic!("block {id} is gone")).clone()))
     }
 }
 

@@ -324,11 +324,11 @@ mod tests {
                 store.segments = Segments::open(store.db.clone(), dir, options, &needed).expect("opens");
             }
             for (id, body) in live.iter().filter(|_| below(10) == 0) {
-                assert_eq!(&store.get(*id).expect("there"), body, "round {round}");
+                assert_eq!(&store.get(*id).expect("there")[..], &body[..], "round {round}");
             }
         }
         for (id, body) in &live {
-            assert_eq!(&store.get(*id).expect("there"), body);
+            assert_eq!(&store.get(*id).expect("there")[..], &body[..]);
         }
         let needed: usize = live.values().map(Vec::len).sum();
         assert!(store.disk_bytes() < 3 * needed as u64 + 100_000, "{} for {needed}", store.disk_bytes());
