@@ -74,6 +74,8 @@ impl Store {
             return Err(older()).doing(doing());
         }
         let mut options = Options::default();
+        // What is packed is slow to read, and what lives long is read most.
+        options.set_compression_type(DBCompressionType::None);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
@@ -86,8 +88,6 @@ impl Store {
         options.set_block_based_table_factory(&table);
         let mut blocks = options.clone();
         blocks.set_disable_auto_compactions(true);
-        // What lives long is packed when it moves.
-        blocks.set_compression_type(DBCompressionType::Lz4);
         let families = [(BLOCK, &blocks), (META, &options)];
         let families = families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options.clone()));
         let db = DB::open_cf_descriptors(&options, &rocks, families).map_err(|e| damaged(&rocks, e)).doing(doing())?;
@@ -105,7 +105,6 @@ impl Store {
             _ => Err(e),
         });
         fresh.and_then(|()| std::fs::create_dir(&incoming)).map_err(|e| unusable(dir, e)).doing(doing())?;
-        options.set_compression_type(DBCompressionType::None);
         let mut unchecked = ReadOptions::default();
         unchecked.set_verify_checksums(false);
         let live = live(&db, dir)?;
