@@ -1,7 +1,7 @@
 //! Where the bodies of blocks are: in memory under one budget, the rest in a [`BlockStore`].
 //!
 //! A [`Slot`] stands for a block wherever its body is: batches hold slots, and a body that is asked for and
-//! not in memory is fetched. When the budget is reached, something is put out: first what was made and nobody has
+//! not in memory is fetched. When the budget is reached, something is put out: first what is new and nobody has
 //! asked for since, then what nobody has asked for of late; what the store does not have yet is written first.
 //!
 //! Invariants:
@@ -16,8 +16,11 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-/// What was made takes this part of the memory, where others want it.
-const MADE_SHARE: usize = 12;
+/// What is new takes this part of the memory, where others want it.
+const NEW_SHARE: usize = 12;
+
+/// One of so many that are read stays as if it had been asked for before.
+const STAYS: usize = 16;
 
 /// Keeps bodies, and heads of batches, by number. What it was given may be lost in a crash until a checkpoint
 /// has been written.
@@ -98,7 +101,7 @@ impl Slot {
             }
             *body = Some(block.clone());
         }
-        self.bodies.admit(self, Queue::Asked);
+        self.bodies.admit(self, Clock::read);
         block
     }
 
@@ -135,31 +138,39 @@ impl Drop for Slot {
 /// Who has a body in memory, the longest first.
 #[derive(Default)]
 struct Clock {
-    /// What was made, and nobody has asked for since: merges make much that nobody will.
-    made: VecDeque<Weak<Slot>>,
+    /// What merges have made and probes have read, and nobody has asked for since: much that nobody will, or not
+    /// before there is no room for it.
+    new: VecDeque<Weak<Slot>>,
     asked: VecDeque<Weak<Slot>>,
+    reads: usize,
     /// Those that are gone are cleared away when there are so many in all.
     clear_at: usize,
 }
 
-enum Queue {
-    Made,
-    Asked,
-}
-
 impl Clock {
     fn len(&self) -> usize {
-        self.made.len() + self.asked.len()
+        self.new.len() + self.asked.len()
     }
 
-    fn push(&mut self, slot: Weak<Slot>, queue: Queue) {
-        match queue {
-            Queue::Made => self.made.push_back(slot),
-            Queue::Asked => self.asked.push_back(slot),
-        }
+    fn made(&mut self, slot: Weak<Slot>) {
+        self.new.push_back(slot);
+        self.clear();
+    }
+
+    /// Few of what is read stay at once: where more is asked for in turn than there is room for, the same part of it
+    /// stays, and not always what is asked for last; and when something else is asked for, it takes over.
+    fn read(&mut self, slot: Weak<Slot>) {
+        self.reads += 1;
+        let stays = self.reads.is_multiple_of(STAYS);
+        let queue = if stays { &mut self.asked } else { &mut self.new };
+        queue.push_back(slot);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         if self.len() > self.clear_at {
             let there = |slot: &Weak<Slot>| slot.strong_count() > 0;
-            self.made.retain(there);
+            self.new.retain(there);
             self.asked.retain(there);
             self.clear_at = 1024 + 2 * self.len();
         }
@@ -168,8 +179,8 @@ impl Clock {
     /// Takes out the first that was not touched since it was seen last; but so many at most are `spared`.
     fn unused(&mut self, spared: &mut usize) -> Option<Arc<Slot>> {
         loop {
-            let many_made = self.made.len() > self.len() / MADE_SHARE;
-            let queue = if many_made { &mut self.made } else { &mut self.asked };
+            let many_new = self.new.len() > self.len() / NEW_SHARE;
+            let queue = if many_new { &mut self.new } else { &mut self.asked };
             let slot = queue.pop_front()?;
             let Some(slot) = slot.upgrade() else { continue };
             if *spared == 0 || !slot.touched.swap(false, Relaxed) {
@@ -215,7 +226,7 @@ impl Bodies {
             touched: AtomicBool::new(false),
             bodies: self.clone(),
         });
-        self.admit(&slot, Queue::Made);
+        self.admit(&slot, Clock::made);
         slot
     }
 
@@ -264,12 +275,12 @@ impl Bodies {
         }
     }
 
-    fn admit(&self, slot: &Arc<Slot>, queue: Queue) {
+    fn admit(&self, slot: &Arc<Slot>, take: fn(&mut Clock, Weak<Slot>)) {
         let resident = self.resident.fetch_add(slot.size(), Relaxed) + slot.size();
         if self.store.is_none() {
             return;
         }
-        self.clock().push(Arc::downgrade(slot), queue);
+        take(&mut self.clock(), Arc::downgrade(slot));
         if resident > self.budget.load(Relaxed) {
             self.make_room();
         }
@@ -320,14 +331,15 @@ mod tests {
         }
     }
 
+    fn block(number: u8) -> Block {
+        let mut builder = Builder::default();
+        builder.push(&[number; 1_000], 1);
+        builder.cut(usize::MAX)
+    }
+
     #[test]
     fn what_is_only_made_does_not_put_out_what_is_asked_for() {
         let store = Arc::new(Counting::default());
-        let block = |number: u8| {
-            let mut builder = Builder::default();
-            builder.push(&[number; 1_000], 1);
-            builder.cut(usize::MAX)
-        };
         let bodies = Bodies::new(Some(store.clone()), 20 * block(0).size());
         let asked_for: Vec<_> = (0..10).map(|number| bodies.keep(&[number], block(number))).collect();
         for _ in 0..50 {
@@ -343,5 +355,26 @@ mod tests {
         }
         let glanced = store.asked.load(Relaxed);
         assert!(glanced <= 50 * 100, "{glanced} reads: more than those of what was only made");
+    }
+
+    #[test]
+    fn of_what_is_asked_for_in_turn_the_part_stays_that_there_is_room_for() {
+        let store = Arc::new(Counting::default());
+        let bodies = Bodies::new(Some(store.clone()), 100 * block(0).size());
+        let turn = |slots: &[Arc<Slot>]| {
+            let before = store.asked.load(Relaxed);
+            slots.iter().for_each(|slot| drop(slot.block()));
+            store.asked.load(Relaxed) - before
+        };
+        let keep = |number: u8| bodies.keep(&[number], block(number));
+        let slots: Vec<_> = (0..130).map(keep).collect();
+        (0..100).for_each(|_| drop(turn(&slots)));
+        let reads = turn(&slots);
+        assert!(reads < 60, "{reads} of 130 were read again, with room for 100");
+        // Something else is asked for.
+        let others: Vec<_> = (100..190).map(keep).collect();
+        (0..100).for_each(|_| drop(turn(&others)));
+        let reads = turn(&others);
+        assert!(reads < 10, "{reads} of 90 were read again, with room for 100");
     }
 }
