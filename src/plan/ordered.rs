@@ -2,7 +2,8 @@
 //!
 //! It does not find the window's own order in it where that holds expressions, or columns that it knows to be equal or
 //! of one value; and then the plan fails. So a window goes by columns ([`over_columns`]), and beneath it the executor
-//! knows of rows only in which order they come ([`OrderedWindows`]).
+//! knows of rows only in which order they come ([`OrderedRows`]). So with groups: it holds a column for one value
+//! that is NULL too, behind an outer join, and would take its groups for sorted.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -12,6 +13,8 @@ use datafusion::logical_expr::expr::Sort as SortExpr;
 use datafusion::logical_expr::{self as df, Expr, LogicalPlan, Projection};
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::InputOrderMode;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
@@ -62,17 +65,21 @@ fn name(place: usize) -> String {
     format!("window column {}", place + 1)
 }
 
-/// Puts [`Ordered`] beneath each window.
+/// Puts [`Ordered`] beneath each window, and beneath groups that would end as soon as another begins.
 #[derive(Debug)]
-pub(super) struct OrderedWindows;
+pub(super) struct OrderedRows;
 
-impl PhysicalOptimizerRule for OrderedWindows {
+impl PhysicalOptimizerRule for OrderedRows {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
         let ordered = |plan: Arc<dyn ExecutionPlan>| {
             let is_window = plan.as_any().is::<BoundedWindowAggExec>() || plan.as_any().is::<WindowAggExec>();
             let sort = plan.children().first().and_then(|input| input.as_any().downcast_ref::<SortExec>());
-            let Some(order) = sort.filter(|_| is_window).map(|sort| sort.expr().clone()) else {
-                return Ok(Transformed::no(plan));
+            let order = match (sort.filter(|_| is_window), plan.as_any().downcast_ref::<AggregateExec>()) {
+                (Some(sort), _) => Some(sort.expr().clone()),
+                (_, Some(groups)) if *groups.input_order_mode() != InputOrderMode::Linear => {
+                    groups.input().output_ordering().cloned()
+                }
+                _ => return Ok(Transformed::no(plan)),
             };
             let input = Arc::new(Ordered::new(plan.children()[0].clone(), order));
             Ok(Transformed::yes(plan.with_new_children(vec![input])?))
@@ -81,7 +88,7 @@ impl PhysicalOptimizerRule for OrderedWindows {
     }
 
     fn name(&self) -> &str {
-        "OrderedWindows"
+        "OrderedRows"
     }
 
     fn schema_check(&self) -> bool {
@@ -93,13 +100,13 @@ impl PhysicalOptimizerRule for OrderedWindows {
 #[derive(Debug)]
 struct Ordered {
     input: Arc<dyn ExecutionPlan>,
-    order: LexOrdering,
+    order: Option<LexOrdering>,
     properties: Arc<PlanProperties>,
 }
 
 impl Ordered {
-    fn new(input: Arc<dyn ExecutionPlan>, order: LexOrdering) -> Ordered {
-        let known = EquivalenceProperties::new_with_orderings(input.schema(), [order.clone()]);
+    fn new(input: Arc<dyn ExecutionPlan>, order: Option<LexOrdering>) -> Ordered {
+        let known = EquivalenceProperties::new_with_orderings(input.schema(), order.clone());
         let partitioning = input.output_partitioning().clone();
         let properties = PlanProperties::new(known, partitioning, input.pipeline_behavior(), input.boundedness());
         Ordered { input, order, properties: Arc::new(properties) }
@@ -108,7 +115,10 @@ impl Ordered {
 
 impl DisplayAs for Ordered {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Ordered: {}", self.order)
+        match &self.order {
+            Some(order) => write!(f, "Ordered: {order}"),
+            None => write!(f, "Ordered: not"),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::default().rules;
     rules.retain(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
-    rules.insert(0, Arc::new(super::ordered::OrderedWindows));
+    rules.insert(0, Arc::new(super::ordered::OrderedRows));
     rules
 }
 

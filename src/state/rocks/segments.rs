@@ -109,7 +109,8 @@ impl Segments {
             }
         }
         let files = Arc::new(Files { db, dir, options, state: Mutex::new(state), turned: Condvar::new() });
-        files.clear()?;
+        // What is thin waits: to move it takes longer than a start may.
+        files.delete_dead()?;
         let sealing = files.clone();
         let sealer = std::thread::Builder::new().name("seal".into()).spawn(move || sealing.seal_all());
         Ok(Segments { files, sealer: Some(sealer.expect("a thread can be had at the start")) })
@@ -165,7 +166,8 @@ impl Segments {
             }
         }
         drop(state);
-        self.files.clear()
+        self.files.delete_dead()?;
+        self.files.mend_thin()
     }
 }
 
@@ -211,17 +213,20 @@ impl Files {
         Ok((*first, Segment { last: *last, live: gathered.len(), gone: 0, dead: Vec::new() }))
     }
 
-    /// Deletes what is dead, and makes few files of many.
-    fn clear(&self) -> Result<()> {
-        let told = |e| damaged(&self.dir, e);
-        let (dead, runs) = {
-            let mut state = self.state();
-            (state.dead(), state.thin())
-        };
-        let family = family(&self.db, BLOCK);
-        for (first, segment) in dead {
-            self.db.delete_file_in_range_cf(family, first.to_be_bytes(), segment.last.to_be_bytes()).map_err(told)?;
+    fn delete_dead(&self) -> Result<()> {
+        let dead = self.state().dead();
+        for (first, Segment { last, .. }) in dead {
+            let deleted =
+                self.db.delete_file_in_range_cf(family(&self.db, BLOCK), first.to_be_bytes(), last.to_be_bytes());
+            deleted.map_err(|e| damaged(&self.dir, e))?;
         }
+        Ok(())
+    }
+
+    /// What lives in thin files moves together, and few files are made of many.
+    fn mend_thin(&self) -> Result<()> {
+        let family = family(&self.db, BLOCK);
+        let runs = self.state().thin();
         for run in runs {
             let mut marks = WriteBatch::default();
             for dead in run.values().flat_map(|segment| &segment.dead) {
@@ -229,7 +234,7 @@ impl Files {
             }
             let mut unlogged = WriteOptions::default();
             unlogged.disable_wal(true);
-            self.db.write_opt(marks, &unlogged).map_err(told)?;
+            self.db.write_opt(marks, &unlogged).map_err(|e| damaged(&self.dir, e))?;
             let (Some((first, _)), Some((_, end))) = (run.first_key_value(), run.last_key_value()) else { continue };
             let mut options = CompactOptions::default();
             options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
