@@ -38,6 +38,8 @@ pub struct Database {
     dice: Option<Dice>,
     tables: Vec<Held>,
     views: Vec<View>,
+    /// What could not be made, and why: what reads it cannot be either.
+    missing: Vec<(String, String)>,
     running: Option<Running>,
     moment: u64,
 }
@@ -73,7 +75,12 @@ struct Running {
 type Stop = Outcome;
 
 fn failed(error: impl ToString) -> Stop {
-    Outcome::Failed(error.to_string())
+    const LACKS: [&str; 4] = ["not implemented", "Invalid function", "there is no function", "Unsupported"];
+    let error = error.to_string();
+    match LACKS.iter().any(|lack| error.contains(lack)) {
+        true => Outcome::Unsupported(error.lines().next().unwrap_or_default().to_string()),
+        false => Outcome::Failed(error),
+    }
 }
 
 fn unsupported(what: impl Into<String>) -> Stop {
@@ -82,8 +89,8 @@ fn unsupported(what: impl Into<String>) -> Stop {
 
 impl Database {
     pub fn new(workers: usize, seed: Option<u64>) -> Database {
-        let (tables, views) = (Vec::new(), Vec::new());
-        Database { workers, dice: seed.map(Dice), tables, views, running: None, moment: 0 }
+        let (tables, views, missing) = (Vec::new(), Vec::new(), Vec::new());
+        Database { workers, dice: seed.map(Dice), tables, views, missing, running: None, moment: 0 }
     }
 
     pub fn execute(&mut self, sql: &str) -> Outcome {
@@ -99,9 +106,23 @@ impl Database {
         };
         let mut outcome = Outcome::Done;
         for statement in statements {
-            outcome = self.statement(statement).unwrap_or_else(|stop| stop);
-            if matches!(outcome, Outcome::Failed(_) | Outcome::Unsupported(_)) {
-                break;
+            let makes = match &statement {
+                Statement::CreateTable(create) => Some(bare(&create.name)),
+                Statement::CreateView(create) => Some(bare(&create.name)),
+                _ => None,
+            };
+            match self.statement(statement) {
+                Ok(done) => outcome = done,
+                Err(Outcome::Failed(error)) => {
+                    let missing = self.missing.iter().find(|(name, _)| names(sql, name));
+                    return missing.map_or(Outcome::Failed(error), |(_, why)| Outcome::Unsupported(why.clone()));
+                }
+                Err(stop) => {
+                    if let (Some(name), Outcome::Unsupported(why)) = (makes, &stop) {
+                        self.missing.push((name, why.clone()));
+                    }
+                    return stop;
+                }
             }
         }
         outcome
