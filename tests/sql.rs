@@ -330,3 +330,39 @@ fn a_group_that_cannot_be_computed_is_a_fault_until_it_can() {
     assert_eq!(rows, ["1 id=3 a=5 c=\"y\" d=NULL s=NULL n=20"]);
     assert_eq!(faults, fault(-1));
 }
+
+#[test]
+fn a_subquery_of_many_rows_is_a_fault_until_it_has_one() {
+    let table = table("t");
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table.clone());
+    let sql = "select *, (select distinct a from t where c = 'x') as x from t where id > 1";
+    planner.compile(relation("q"), sql).expect("it is maintained");
+    let (_, models) = planner.finish();
+    let flow =
+        Flow::start(&models, std::slice::from_ref(&table), 2, &Bodies::resident_only(), None).expect("it starts");
+    let row = |id: i64, a: i32| {
+        let mut writer = RowWriter::default();
+        let cells = [Datum::Int64(id), Datum::Int32(a), Datum::Text("x".into()), Datum::Null, Datum::Null];
+        cells.iter().for_each(|datum| writer.push(datum));
+        writer.finish()
+    };
+    let codec = Codec::new(models[0].schema().clone());
+    let step = |moment: u64, deltas: &[Delta]| {
+        flow.feed(Moment(moment), 0, deltas.iter().cloned().collect());
+        let mut output = flow.close(Moment(moment), BEGIN).expect("it closes");
+        let rows = output.models[0].iter().map(|(row, diff)| format!("{diff} {}", codec.show(row))).collect::<Vec<_>>();
+        let faults = output.faults.swap_remove(0);
+        for (fault, _) in &faults {
+            assert_eq!(fault.message, "a subquery that stands for one value gives many rows");
+        }
+        (rows, faults.iter().map(|(_, diff)| diff).sum::<i64>())
+    };
+    let whole = "1 id=2 a=4 c=\"x\" d=NULL s=NULL x=4".to_string();
+    assert_eq!(step(1, &[(row(1, 4), 1), (row(2, 4), 1)]), (vec![whole.clone()], 0));
+    assert_eq!(step(2, &[(row(1, 4), -1), (row(1, 5), 1)]).1, 1);
+    assert_eq!(step(3, &[(row(3, 6), 1)]).1, 0);
+    let (rows, faults) = step(4, &[(row(1, 5), -1), (row(3, 6), -1)]);
+    assert!(rows.contains(&whole), "{rows:?}");
+    assert_eq!(faults, -1);
+}

@@ -39,6 +39,7 @@ mod recursion;
 mod refusal;
 mod regroup;
 mod session;
+mod single;
 mod step;
 mod temporal;
 mod top;

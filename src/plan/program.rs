@@ -232,7 +232,8 @@ fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<A
 /// DataFusion's message without the name of its layer, so that people see "Divide by zero".
 pub fn plainly(error: &datafusion::error::DataFusionError) -> String {
     let text = error.strip_backtrace();
-    let text = text.strip_prefix("Arrow error: ").unwrap_or(&text);
+    let text =
+        ["Arrow error: ", "Execution error: "].iter().find_map(|layer| text.strip_prefix(layer)).unwrap_or(&text);
     text.strip_suffix(" error").unwrap_or(text).to_string()
 }
 

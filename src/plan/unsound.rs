@@ -12,28 +12,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [many_rows, copies, unknown_in, lateral, using, intervals];
+        let rules = [copies, unknown_in, lateral, using, intervals];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     };
     plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
     found.map_or(Ok(()), Err)
-}
-
-/// A subquery that stands for one value and may have many: an error in SQL, here more rows in the result. One
-/// that depends on the row outside has been checked by DataFusion.
-fn many_rows(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
-    let many = |e: &Expr| match e {
-        Expr::ScalarSubquery(query) => {
-            query.outer_ref_columns.is_empty() && query.subquery.max_rows().is_none_or(|rows| rows > 1)
-        }
-        _ => false,
-    };
-    let found = node.expressions().iter().any(|e| e.exists(|e| Ok(many(e))).unwrap_or(false));
-    let reason = "a subquery that stands for one value may give many rows";
-    let hint = "aggregate its column, `max(…)` for one, or join with it in `from`";
-    found.then(|| Refusal::new(reason, hint).at_words(sql, &["(", "select"]))
 }
 
 /// `except all` and `intersect all`: it does not count copies.
@@ -136,14 +121,13 @@ mod tests {
     fn what_datafusion_computes_otherwise_is_refused() {
         const IN: &str = "`in (select …)` within an expression is maintained only under `and` and `or`";
         const INTERVALS: &str = "intervals cannot be compared";
-        const MANY: &str = "a subquery that stands for one value may give many rows";
         for (sql, expected) in [
             ("select id from t except all select id from u", "`except all` is not maintained yet"),
             ("select id from t intersect all select id from u", "`intersect all` is not maintained yet"),
             ("select id from t except select id from u", "maintained"),
             ("select id from t intersect select id from t", "maintained"),
-            ("select id, (select a from u) as x from t", MANY),
-            ("select id from t where a > (select a from u where id = 1)", MANY),
+            ("select id, (select a from u) as x from t", "maintained"),
+            ("select id from t where a > (select a from u where id = 1)", "maintained"),
             ("select id, (select sum(a) from u) as x from t", "maintained"),
             ("select id, (select sum(a) from u where u.id = t.a) as x from t", "maintained"),
             ("select id, (select sum(a) from u where u.id = t.a group by u.id) as x from t", "maintained"),

@@ -4,6 +4,7 @@
 //! without a `with` before them. The names are written into the first select here; the rest is refused.
 
 use super::refusal::Refusal;
+use super::single::single_values;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -15,13 +16,13 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
-/// The plan of a model, as it is bound.
+/// The plan of a model, as it is bound, with subqueries that stand for one value made single.
 pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     let mut statement = parse(state, sql)?;
     if let Statement::Statement(statement) = &mut statement {
         let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
     }
-    state.statement_to_plan(statement).await
+    single_values(state.statement_to_plan(statement).await?)
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {

@@ -45,10 +45,6 @@ const CASES: &[(&str, &str)] = &[
         "select id, o.status, c.name\nfrom {{ source('shop', 'orders') }} as o\nfull join {{ source('shop', 'customers') }} as c using (id)\n",
     ),
     (
-        "a select of many rows in an expression",
-        "select id, (select name from {{ source('shop', 'customers') }}) as name\nfrom {{ source('shop', 'orders') }}\n",
-    ),
-    (
         "a select in an expression",
         "select id, customer_id in (select id from {{ source('shop', 'customers') }}) as known\nfrom {{ source('shop', 'orders') }}\n",
     ),
