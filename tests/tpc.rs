@@ -36,9 +36,9 @@ fn set<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|set| set.parse().ok()).unwrap_or(default)
 }
 
-/// All queries of the suite, of which no more than so many never give a row.
-fn maintained(suite: &str, scale: f64, silent_max: usize) {
-    let (scale, steps, seed) = (set("SCALE", scale), set("STEPS", 2), set("SEED", 1));
+/// All queries of the suite, of which no more than so many never give a row; at a smaller scale there may be more.
+fn maintained(suite: &str, scale_least: f64, silent_max: usize) {
+    let (scale, steps, seed) = (set("SCALE", scale_least), set("STEPS", 2), set("SEED", 1));
     let mut duckdb = DuckDb::start(suite, scale);
     let mut planner = Planner::new("db", "public");
     for table in &duckdb.tables {
@@ -87,5 +87,5 @@ fn maintained(suite: &str, scale: f64, silent_max: usize) {
     }
     let silent = silent.iter().enumerate().filter(|(_, silent)| **silent).map(|(number, _)| number + 1);
     let silent: Vec<usize> = silent.collect();
-    assert!(silent.len() <= silent_max, "never give a row: {silent:?}");
+    assert!(scale < scale_least || silent.len() <= silent_max, "never give a row: {silent:?}");
 }
