@@ -119,7 +119,7 @@ impl Slot {
     fn read(&self) -> Block {
         let id = self.stored.get().expect("what is not in memory is in the store").id();
         let block = self.bodies.get(id).and_then(|written| Block::read(&written));
-        block.unwrap_or_else(|error| std::panic::panic_any(error))
+        block.unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn body(&self) -> MutexGuard<'_, Option<Arc<Block>>> {
@@ -297,7 +297,7 @@ impl Bodies {
             // Written while others go on.
             let Some(slot) = self.clock().unused(&mut spared) else { return };
             if let Err(error) = slot.stored() {
-                std::panic::panic_any(error);
+                panic!("{error}");
             }
             if slot.body().take().is_some() {
                 self.resident.fetch_sub(slot.size(), Relaxed);
