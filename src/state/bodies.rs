@@ -307,14 +307,14 @@ impl Bodies {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::block::Builder;
     use super::*;
 
     /// Keeps what it is given, and counts what it is asked for.
     #[derive(Default)]
-    struct Counting {
-        bodies: Mutex<Vec<Vec<u8>>>,
+    pub struct Counting {
+        pub bodies: Mutex<Vec<Vec<u8>>>,
         asked: AtomicUsize,
     }
 

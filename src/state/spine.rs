@@ -186,9 +186,9 @@ mod tests {
     use super::*;
     use crate::error::Result;
     use crate::row::{Diff, Rows};
-    use crate::state::{BlockStore, Body, Walk};
+    use crate::state::Walk;
+    use crate::state::bodies::tests::Counting;
     use std::collections::BTreeMap;
-    use std::sync::Mutex;
 
     struct Dice(u64);
 
@@ -271,23 +271,6 @@ mod tests {
         }
         let kept = first.iter().filter(|slot| slot.upgrade().is_some()).count();
         assert!(kept > 50, "{kept} of 64 blocks were passed on as they are");
-    }
-
-    #[derive(Default)]
-    struct Counting {
-        bodies: Mutex<Vec<Vec<u8>>>,
-    }
-
-    impl BlockStore for Counting {
-        fn put(&self, body: Vec<u8>) -> Result<u64> {
-            let mut bodies = self.bodies.lock().expect("nobody dies holding it");
-            bodies.push(body);
-            Ok(bodies.len() as u64 - 1)
-        }
-
-        fn get(&self, id: u64) -> Result<Body<'_>> {
-            Ok(Box::new(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone()))
-        }
     }
 
     #[test]
