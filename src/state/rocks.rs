@@ -157,7 +157,7 @@ impl Store {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")?;
-        self.segments.bury(dead).doing("clear what no checkpoint names")
+        self.segments.bury(dead).doing("write a checkpoint")
     }
 
     /// What all files of the store take on disk.

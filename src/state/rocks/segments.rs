@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!   put ──► gathered ──full, or a checkpoint──► sealing ──thread──► [1..812] [813..1604] … files of the deepest level
-//!                                                                     all dead: deleted whole
+//!                                                         another ──► all dead: deleted whole
 //!                                                                     mostly dead, or too many: what lives moves together
 //! ```
+//!
+//! Neither who writes nor who makes a checkpoint waits for what is deleted or moved.
 
 use super::{BLOCK, damaged, family};
 use crate::error::{Doing, Result};
@@ -13,7 +15,7 @@ use rocksdb::{
     BottommostLevelCompaction, CompactOptions, DB, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch,
     WriteOptions,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -27,7 +29,7 @@ const SEALING_MAX: usize = 2;
 const SEGMENTS_MAX: usize = 96;
 /// So many at once.
 const NEIGHBOURS: usize = 32;
-/// So many segments that are mostly dead are mended after one checkpoint.
+/// So many segments that are mostly dead are mended before somebody looks again at what is dead.
 const AT_ONCE: usize = 2;
 
 type Gathered = BTreeMap<u64, Vec<u8>>;
@@ -36,7 +38,7 @@ type Run = BTreeMap<u64, Segment>;
 
 pub(super) struct Segments {
     files: Arc<Files>,
-    sealer: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 struct Files {
@@ -58,6 +60,11 @@ struct State {
     sealing: VecDeque<Arc<Gathered>>,
     /// By their first numbers; they do not overlap.
     segments: Run,
+    /// Needed no more, and not taken note of.
+    buried: BTreeSet<u64>,
+    /// A checkpoint has been made since the start: before, nothing is deleted or moved, which takes from the start.
+    tidy: bool,
+    mending: bool,
     /// From then on nothing is written any more.
     failed: Option<rocksdb::Error>,
     closed: bool,
@@ -109,11 +116,13 @@ impl Segments {
             }
         }
         let files = Arc::new(Files { db, dir, options, state: Mutex::new(state), turned: Condvar::new() });
-        // What is thin waits: to move it takes longer than a start may.
-        files.delete_dead()?;
-        let sealing = files.clone();
-        let sealer = std::thread::Builder::new().name("seal".into()).spawn(move || sealing.seal_all());
-        Ok(Segments { files, sealer: Some(sealer.expect("a thread can be had at the start")) })
+        let worker = |name: &str, work: fn(&Files)| {
+            let files = files.clone();
+            let started = std::thread::Builder::new().name(name.into()).spawn(move || work(&files));
+            started.expect("a thread can be had at the start")
+        };
+        let workers = vec![worker("seal", Files::seal_all), worker("mend", Files::mend_all)];
+        Ok(Segments { files, workers })
     }
 
     /// Gives the number of the body: the next.
@@ -152,22 +161,18 @@ impl Segments {
         self.files.said(&state)
     }
 
-    /// These are needed no more, and no checkpoint names them.
+    /// These are needed no more, and no checkpoint names them. Their room becomes free a while later.
     pub fn bury(&self, dead: Vec<u64>) -> Result<()> {
         let mut state = self.files.state();
-        while !state.sealing.is_empty() && state.failed.is_none() {
-            state = self.files.wait(state);
-        }
-        self.files.said(&state)?;
         for id in dead {
             match state.gathered.remove(&id) {
                 Some(body) => state.bytes -= body.len(),
-                None => state.segments.range_mut(..=id).next_back().expect("it was put into a file").1.bury(id),
+                None => drop(state.buried.insert(id)),
             }
         }
-        drop(state);
-        self.files.delete_dead()?;
-        self.files.mend_thin()
+        state.tidy = true;
+        self.files.turned.notify_all();
+        self.files.said(&state)
     }
 }
 
@@ -175,7 +180,7 @@ impl Drop for Segments {
     fn drop(&mut self) {
         self.files.state().closed = true;
         self.files.turned.notify_all();
-        self.sealer.take().map(JoinHandle::join);
+        self.workers.drain(..).for_each(|worker| drop(worker.join()));
     }
 }
 
@@ -213,38 +218,52 @@ impl Files {
         Ok((*first, Segment { last: *last, live: gathered.len(), gone: 0, dead: Vec::new() }))
     }
 
-    fn delete_dead(&self) -> Result<()> {
-        let dead = self.state().dead();
-        for (first, Segment { last, .. }) in dead {
-            let deleted =
-                self.db.delete_file_in_range_cf(family(&self.db, BLOCK), first.to_be_bytes(), last.to_be_bytes());
-            deleted.map_err(|e| damaged(&self.dir, e))?;
+    fn mend_all(&self) {
+        let mut state = self.state();
+        while !state.closed {
+            let (dead, thin) = match state.tidy {
+                true => state.due(),
+                false => Default::default(),
+            };
+            state.mending = !dead.is_empty() || !thin.is_empty();
+            if !state.mending {
+                state = self.wait(state);
+                continue;
+            }
+            drop(state);
+            let mended = self.delete(&dead).and_then(|()| thin.into_iter().map(|run| self.mend(run)).collect());
+            state = self.state();
+            match mended {
+                Ok(mended) => state.segments.extend::<Run>(mended),
+                Err(error) => (state.failed, state.closed) = (Some(error), true),
+            }
+            self.turned.notify_all();
         }
-        Ok(())
     }
 
-    /// What lives in thin files moves together, and few files are made of many.
-    fn mend_thin(&self) -> Result<()> {
+    fn delete(&self, dead: &[Range<u64>]) -> Result<(), rocksdb::Error> {
         let family = family(&self.db, BLOCK);
-        let runs = self.state().thin();
-        for run in runs {
-            let mut marks = WriteBatch::default();
-            for dead in run.values().flat_map(|segment| &segment.dead) {
-                marks.delete_range_cf(family, dead.start.to_be_bytes(), dead.end.to_be_bytes());
-            }
-            let mut unlogged = WriteOptions::default();
-            unlogged.disable_wal(true);
-            self.db.write_opt(marks, &unlogged).map_err(|e| damaged(&self.dir, e))?;
-            let (Some((first, _)), Some((_, end))) = (run.first_key_value(), run.last_key_value()) else { continue };
-            let mut options = CompactOptions::default();
-            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
-            let (from, to) = (first.to_be_bytes(), end.last.to_be_bytes());
-            self.db.compact_range_cf_opt(family, Some(from), Some(to), &options);
-            let live = run.values().map(|segment| segment.live).sum();
-            let segment = Segment { last: end.last, live, gone: 0, dead: Vec::new() };
-            self.state().segments.insert(*first, segment);
+        let mut dead = dead.iter().map(|dead| (dead.start.to_be_bytes(), (dead.end - 1).to_be_bytes()));
+        dead.try_for_each(|(first, last)| self.db.delete_file_in_range_cf(family, first, last))
+    }
+
+    /// What lives of these becomes one.
+    fn mend(&self, run: Run) -> Result<(u64, Segment), rocksdb::Error> {
+        let family = family(&self.db, BLOCK);
+        let mut marks = WriteBatch::default();
+        for dead in run.values().flat_map(|segment| &segment.dead) {
+            marks.delete_range_cf(family, dead.start.to_be_bytes(), dead.end.to_be_bytes());
         }
-        Ok(())
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
+        self.db.write_opt(marks, &unlogged)?;
+        let ends = run.first_key_value().zip(run.last_key_value());
+        let ((first, _), (_, Segment { last, .. })) = ends.expect("a run is of one at least");
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        self.db.compact_range_cf_opt(family, Some(first.to_be_bytes()), Some(last.to_be_bytes()), &options);
+        let live = run.values().map(|segment| segment.live).sum();
+        Ok((*first, Segment { last: *last, live, gone: 0, dead: Vec::new() }))
     }
 
     fn said(&self, state: &State) -> Result<()> {
@@ -270,9 +289,36 @@ impl State {
         }
     }
 
-    /// Takes out the segments that nobody needs.
-    fn dead(&mut self) -> Run {
-        self.segments.extract_if(.., |_, segment| segment.live == 0).collect()
+    /// What is to be deleted, and what is to move together, once all is noted that is dead.
+    fn due(&mut self) -> (Vec<Range<u64>>, Vec<Run>) {
+        self.take_note();
+        (self.dead(), self.thin())
+    }
+
+    /// Of what is buried and has a file by now.
+    fn take_note(&mut self) {
+        let first = |gathered: &Arc<Gathered>| gathered.first_key_value().map(|(id, _)| *id);
+        let sealed = self.sealing.front().and_then(first).unwrap_or(u64::MAX);
+        let later = self.buried.split_off(&sealed);
+        for id in std::mem::replace(&mut self.buried, later) {
+            self.segments.range_mut(..=id).next_back().expect("it was put into a file").1.bury(id);
+        }
+    }
+
+    /// Takes out the segments that nobody needs; neighbours go together.
+    fn dead(&mut self) -> Vec<Range<u64>> {
+        let mut dead: Vec<Range<u64>> = Vec::new();
+        let mut apart = true;
+        self.segments.retain(|first, segment| {
+            match dead.last_mut() {
+                _ if segment.live > 0 => {}
+                Some(before) if !apart => before.end = segment.last + 1,
+                _ => dead.push(*first..segment.last + 1),
+            }
+            apart = segment.live > 0;
+            apart
+        });
+        dead
     }
 
     /// Takes out what is to move together: segments that are mostly dead, and neighbours where there are too many.
@@ -295,6 +341,22 @@ mod tests {
     use super::super::Store;
     use super::*;
     use crate::state::BlockStore;
+
+    /// Waits until nothing is to be deleted or moved.
+    fn settle(store: &Store) {
+        for _ in 0..10_000 {
+            let state = store.segments.files.state();
+            let sealed = state.sealing.is_empty();
+            let mended = |segment: &Segment| segment.live > 0 && segment.gone <= segment.live;
+            let few = state.segments.len() <= SEGMENTS_MAX;
+            if !state.mending && state.buried.is_empty() && sealed && few && state.segments.values().all(mended) {
+                return;
+            }
+            drop(state);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        panic!("too many files, or what is dead is still there");
+    }
 
     #[test]
     fn bodies_are_there_until_they_are_buried_and_then_their_room_is_free() {
@@ -321,9 +383,10 @@ mod tests {
             let dead: Vec<u64> = live.keys().copied().filter(|_| below(dies) == 0).collect();
             dead.iter().for_each(|id| drop(live.remove(id)));
             store.segments.bury(dead).expect("buried");
-            assert!(store.segments.files.state().segments.len() <= SEGMENTS_MAX, "round {round}: too many files");
+            settle(&store);
             if round % 50 == 49 {
                 store.segments.seal().expect("sealed");
+                settle(&store);
                 let (dir, needed) = (dir.path().join("incoming"), live.keys().copied().collect::<Vec<_>>());
                 let options = store.segments.files.options.clone();
                 store.segments = Segments::open(store.db.clone(), dir, options, &needed).expect("opens");
@@ -335,10 +398,13 @@ mod tests {
         for (id, body) in &live {
             assert_eq!(&store.get(*id).expect("there")[..], &body[..]);
         }
+        store.segments.seal().expect("sealed");
+        settle(&store);
         let needed: usize = live.values().map(Vec::len).sum();
         assert!(store.disk_bytes() < 3 * needed as u64 + 100_000, "{} for {needed}", store.disk_bytes());
         let all: Vec<u64> = live.keys().copied().collect();
         store.segments.bury(all.clone()).expect("buried");
+        settle(&store);
         assert!(store.get(all[0]).is_err(), "its file is gone");
     }
 }
