@@ -250,6 +250,8 @@ mod tests {
         fn get(&self, _: u64) -> Result<Body<'_>> {
             Err(Error::operator("nothing was put there"))
         }
+
+        fn forget(&self, _: u64) {}
     }
 
     #[test]

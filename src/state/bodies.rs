@@ -5,8 +5,8 @@
 //! asked for since, then what nobody has asked for of late; what the store does not have yet is written first.
 //!
 //! Invariants:
-//! - A body that a checkpoint names is deleted only after a checkpoint that names it no longer:
-//!   [`Bodies::dead`] collects what nobody holds any more until then.
+//! - A body that the last checkpoint names is deleted only after one that names it no longer: what nobody holds any
+//!   more is said to the store, which knows ([`BlockStore::forget`]).
 //! - A body that cannot be read ends its thread with the error: going on would publish a doubt.
 
 use super::block::Block;
@@ -28,6 +28,8 @@ pub trait BlockStore: Send + Sync {
     /// Gives its number: always a greater one.
     fn put(&self, body: Vec<u8>) -> Result<u64>;
     fn get(&self, id: u64) -> Result<Body<'_>>;
+    /// Nobody holds it any more; only the last checkpoint may still name it.
+    fn forget(&self, id: u64);
 }
 
 /// What a store has under a number, wherever it is.
@@ -47,7 +49,7 @@ impl Stored {
 
 impl Drop for Stored {
     fn drop(&mut self) {
-        self.bodies.dead().push(self.id);
+        self.bodies.store().forget(self.id);
     }
 }
 
@@ -197,7 +199,6 @@ pub struct Bodies {
     budget: AtomicUsize,
     resident: AtomicUsize,
     clock: Mutex<Clock>,
-    dead: Mutex<Vec<u64>>,
 }
 
 impl Bodies {
@@ -212,7 +213,6 @@ impl Bodies {
             budget: AtomicUsize::new(budget),
             resident: AtomicUsize::new(0),
             clock: Mutex::default(),
-            dead: Mutex::default(),
         })
     }
 
@@ -248,18 +248,16 @@ impl Bodies {
         self.resident.load(Relaxed)
     }
 
-    /// Numbers of stored bodies that nobody holds any more; the caller may take them.
-    pub fn dead(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.dead.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub fn put(self: &Arc<Bodies>, body: Vec<u8>) -> Result<Stored> {
-        let store = self.store.as_ref().expect("only what has a store is written to one");
-        Ok(self.claim(store.put(body)?))
+        Ok(self.claim(self.store().put(body)?))
     }
 
     pub fn get(&self, id: u64) -> Result<Body<'_>> {
-        self.store.as_ref().expect("what is not in memory is in a store").get(id)
+        self.store().get(id)
+    }
+
+    fn store(&self) -> &dyn BlockStore {
+        self.store.as_deref().expect("only who has a store puts bodies there")
     }
 
     /// Takes up what the store has.
@@ -329,6 +327,8 @@ pub mod tests {
             self.asked.fetch_add(1, Relaxed);
             Ok(Box::new(self.bodies.lock().expect("nobody dies holding it")[id as usize].clone()))
         }
+
+        fn forget(&self, _: u64) {}
     }
 
     fn block(number: u8) -> Block {

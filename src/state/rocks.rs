@@ -138,7 +138,7 @@ impl Store {
     /// Makes `checkpoint` true: first the bodies that are not stored yet, then, in one synced write, what names
     /// them. What nobody held before goes after it.
     pub fn write(&self, checkpoint: &Checkpoint, arrangements: &Arrangements, bodies: &Arc<Bodies>) -> Result<()> {
-        let dead = std::mem::take(&mut *bodies.dead());
+        let dead = self.segments.begin_naming();
         let mut named = Named::default();
         for (name, workers) in &arrangements.by_name {
             let heads = |batches: &super::Batches| {
@@ -157,7 +157,7 @@ impl Store {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         self.db.write_opt(batch, &synced).map_err(|e| damaged(&self.dir, e)).doing("write a checkpoint")?;
-        self.segments.bury(dead).doing("write a checkpoint")
+        self.segments.end_naming(dead).doing("write a checkpoint")
     }
 
     /// What all files of the store take on disk.
@@ -210,6 +210,10 @@ impl BlockStore for Store {
             Some(body) => Ok(Box::new(body)),
             None => Ok(Box::new(block(&self.db, &self.dir, id, &self.unchecked)?)),
         }
+    }
+
+    fn forget(&self, id: u64) {
+        self.segments.forget(id);
     }
 }
 

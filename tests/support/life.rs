@@ -90,6 +90,8 @@ impl Place {
 pub struct Memory {
     blocks: Mutex<BTreeMap<u64, Vec<u8>>>,
     named: Mutex<Option<(Heads, Clock)>>,
+    /// The last checkpoint may name them.
+    dead: Mutex<Vec<u64>>,
 }
 
 /// For each arrangement, for each worker, the batches' heads.
@@ -123,7 +125,7 @@ impl Memory {
     }
 
     fn write(&self, arrangements: &Arrangements, clock: Clock, bodies: &Arc<Bodies>) {
-        let dead = std::mem::take(&mut *bodies.dead());
+        let dead = std::mem::take(&mut *self.dead.lock().expect("nobody dies holding it"));
         let mut named = Heads::new();
         for (name, workers) in &arrangements.by_name {
             let head = |batch: &Arc<Batch>| batch.stored(bodies).expect("memory takes all");
@@ -147,6 +149,10 @@ impl BlockStore for Memory {
 
     fn get(&self, id: u64) -> Result<Body<'_>> {
         Ok(Box::new(self.blocks().get(&id).unwrap_or_else(|| panic!("block {id} is gone")).clone()))
+    }
+
+    fn forget(&self, id: u64) {
+        self.dead.lock().expect("nobody dies holding it").push(id);
     }
 }
 

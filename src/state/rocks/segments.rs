@@ -60,9 +60,13 @@ struct State {
     sealing: VecDeque<Arc<Gathered>>,
     /// By their first numbers; they do not overlap.
     segments: Run,
+    /// Numbers below may be named by the last checkpoint, or by one that is being written.
+    named: u64,
+    /// Of those, what nobody holds any more.
+    dead: Vec<u64>,
     /// Needed no more, and not taken note of.
     buried: BTreeSet<u64>,
-    /// A checkpoint has been made since the start: before, nothing is deleted or moved, which takes from the start.
+    /// After a start nothing is deleted or moved before the first checkpoint: it would take from the start.
     tidy: bool,
     mending: bool,
     /// From then on nothing is written any more.
@@ -115,6 +119,8 @@ impl Segments {
                 state.segments.insert(first, segment);
             }
         }
+        state.named = state.next;
+        state.tidy = live.is_empty();
         let files = Arc::new(Files { db, dir, options, state: Mutex::new(state), turned: Condvar::new() });
         let worker = |name: &str, work: fn(&Files)| {
             let files = files.clone();
@@ -161,15 +167,27 @@ impl Segments {
         self.files.said(&state)
     }
 
-    /// These are needed no more, and no checkpoint names them. Their room becomes free a while later.
-    pub fn bury(&self, dead: Vec<u64>) -> Result<()> {
+    /// Nobody holds it any more.
+    pub fn forget(&self, id: u64) {
         let mut state = self.files.state();
-        for id in dead {
-            match state.gathered.remove(&id) {
-                Some(body) => state.bytes -= body.len(),
-                None => drop(state.buried.insert(id)),
-            }
+        match id < state.named {
+            true => state.dead.push(id),
+            false => state.bury(id),
         }
+    }
+
+    /// From now on, what is forgotten may be named by a checkpoint. Gives what only the last one names.
+    pub fn begin_naming(&self) -> Vec<u64> {
+        let mut state = self.files.state();
+        state.named = u64::MAX;
+        std::mem::take(&mut state.dead)
+    }
+
+    /// A checkpoint names what it names, and of these nothing: their room becomes free a while later.
+    pub fn end_naming(&self, dead: Vec<u64>) -> Result<()> {
+        let mut state = self.files.state();
+        state.named = state.next;
+        dead.into_iter().for_each(|id| state.bury(id));
         state.tidy = true;
         self.files.turned.notify_all();
         self.files.said(&state)
@@ -289,6 +307,14 @@ impl State {
         }
     }
 
+    /// It is needed no more.
+    fn bury(&mut self, id: u64) {
+        match self.gathered.remove(&id) {
+            Some(body) => self.bytes -= body.len(),
+            None => drop(self.buried.insert(id)),
+        }
+    }
+
     /// What is to be deleted, and what is to move together, once all is noted that is dead.
     fn due(&mut self) -> (Vec<Range<u64>>, Vec<Run>) {
         self.take_note();
@@ -342,6 +368,12 @@ mod tests {
     use super::*;
     use crate::state::BlockStore;
 
+    /// A checkpoint.
+    fn name(store: &Store) {
+        let dead = store.segments.begin_naming();
+        store.segments.end_naming(dead).expect("it goes on");
+    }
+
     /// Waits until nothing is to be deleted or moved.
     fn settle(store: &Store) {
         for _ in 0..10_000 {
@@ -382,10 +414,14 @@ mod tests {
             let dies = if round % 90 == 89 { 1 } else { 4 };
             let dead: Vec<u64> = live.keys().copied().filter(|_| below(dies) == 0).collect();
             dead.iter().for_each(|id| drop(live.remove(id)));
-            store.segments.bury(dead).expect("buried");
-            settle(&store);
+            dead.into_iter().for_each(|id| store.segments.forget(id));
+            if round % 4 == 0 {
+                name(&store);
+                settle(&store);
+            }
             if round % 50 == 49 {
                 store.segments.seal().expect("sealed");
+                name(&store);
                 settle(&store);
                 let (dir, needed) = (dir.path().join("incoming"), live.keys().copied().collect::<Vec<_>>());
                 let options = store.segments.files.options.clone();
@@ -399,12 +435,23 @@ mod tests {
             assert_eq!(&store.get(*id).expect("there")[..], &body[..]);
         }
         store.segments.seal().expect("sealed");
+        name(&store);
         settle(&store);
         let needed: usize = live.values().map(Vec::len).sum();
         assert!(store.disk_bytes() < 3 * needed as u64 + 100_000, "{} for {needed}", store.disk_bytes());
-        let all: Vec<u64> = live.keys().copied().collect();
-        store.segments.bury(all.clone()).expect("buried");
+        let all: Vec<u64> = live.into_keys().collect();
+        all.iter().for_each(|id| store.segments.forget(*id));
+        settle(&store);
+        assert!(store.get(all[0]).is_ok(), "the last checkpoint may name it");
+        name(&store);
         settle(&store);
         assert!(store.get(all[0]).is_err(), "its file is gone");
+
+        let young: Vec<u64> = (0..100).map(|_| store.put(vec![0; 1_000]).expect("written")).collect();
+        store.segments.seal().expect("sealed");
+        young.iter().for_each(|id| store.segments.forget(*id));
+        store.segments.files.turned.notify_all();
+        settle(&store);
+        assert!(store.get(young[0]).is_err(), "no checkpoint can name it");
     }
 }
