@@ -266,6 +266,60 @@ fn a_row_that_cannot_be_computed_withholds_its_model_until_it_is_mended() {
     project.driftless().arg("verify").finish().expect_code(0);
 }
 
+/// Promise 8, no model is left behind.
+#[test]
+fn a_model_that_cannot_be_maintained_is_computed_as_a_whole_and_says_so() {
+    let postgres = Postgres::start();
+    let table = "create table days (id int primary key, sold int); insert into days values (1, 10), (2, 30);";
+    let mut session = postgres.create_database("shop", table);
+    let project = Project::with(&[
+        (
+            "outlook.sql",
+            "with recursive outlook(id, sold) as (
+               select id, cast(sold as bigint) from {{ source('s', 'days') }}
+               union all
+               select max(id) + 1, max(sold) * 2 from outlook having max(id) < 4
+             )
+             select id, sold from outlook",
+        ),
+        ("best.sql", "select max(sold) as sold from {{ ref('outlook') }}"),
+        ("_s.yml", "version: 2\nsources:\n  - name: s\n    schema: public\n    tables: [{name: days}]\n"),
+    ]);
+    let url = postgres.url("shop");
+    project.write("driftless.yml", &format!("sources:\n  s:\n    postgres: \"{url}\"\ncommit_every: 100ms\n"));
+    let plan = || project.driftless().arg("plan").finish().expect_code(0).stdout;
+    let said = plan();
+    assert!(said.contains("model outlook: recompute\n"), "{said}");
+    assert!(said.contains("since an aggregate over `outlook` within its own recursive select"), "{said}");
+    assert!(said.ends_with("2 models: 1 incremental, 1 recompute, 0 refused\n"), "{said}");
+
+    let mut daemon = project.driftless().arg("run").start();
+    let mut readers = Readers::start();
+    let mut shows = |daemon: &mut Daemon, wanted: i64| {
+        daemon.wait_for(&format!("the best to be {wanted}"), Duration::from_secs(30), || {
+            let tables = project.catalog().exists().then(|| readers.tables(&project.catalog()))?;
+            let rows = readers.read(BOTH[0], tables.get("public.best")?).rows;
+            rows.keys().eq([&format!("{{\"sold\":{wanted}}}")]).then_some(())
+        });
+    };
+    shows(&mut daemon, 120);
+    session.execute("update days set sold = 50 where id = 1");
+    shows(&mut daemon, 200);
+    daemon.kill();
+    session.execute("delete from days where id = 2");
+    let mut daemon = project.driftless().arg("run").start();
+    shows(&mut daemon, 400);
+    let said = plan();
+    assert!(said.contains("model outlook: recompute, ") && said.contains(" ms the last time\n"), "{said}");
+    project.driftless().arg("verify").finish().expect_code(0);
+    // What is open when it is told to stop is settled first.
+    session.execute("insert into days values (3, 7)");
+    session.execute("delete from days where id = 1");
+    assert_eq!(daemon.signal("TERM", Duration::from_secs(30)).code(), Some(0), "{}", daemon.stderr());
+    project.driftless().args(["run", "--once"]).finish().expect_code(0);
+    project.driftless().arg("verify").finish().expect_code(0);
+}
+
 /// Promise 1 by the clock: rows enter and leave while no source says anything, also across a kill, and while nobody ran.
 #[test]
 fn rows_come_and_go_by_the_clock_alone() {

@@ -8,6 +8,8 @@
 mod clock;
 #[path = "support/life.rs"]
 mod life;
+#[path = "sql/whole.rs"]
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +110,10 @@ fn run(seed: u64, workers: usize, lively: &mut [bool]) {
         Some(format!("`{name}`: {}", refusal.reason))
     });
     assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new(), "refused");
+    for (number, (name, _)) in queries.iter().enumerate() {
+        let said = name.starts_with("Computed as a whole");
+        assert_eq!(planner.model(number).recomputed().is_some(), said, "`{name}` is computed as a whole, or not");
+    }
     let (pruned, models) = planner.finish();
     assert_eq!(pruned, tables, "the queries use every column, so that rows go in as they are");
     let mut dice = Dice(seed);

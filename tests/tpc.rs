@@ -51,6 +51,8 @@ fn maintained(suite: &str, scale_least: f64, silent_max: usize) {
     assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new(), "refused");
 
     let (tables, models) = planner.finish();
+    let recomputed = models.iter().filter_map(|model| Some(format!("{}: {}", model.relation, model.recomputed()?)));
+    assert_eq!(recomputed.collect::<Vec<_>>(), Vec::<String>::new(), "computed as a whole");
     let flow = Flow::start(&models, &tables, 2, &Bodies::resident_only(), None).expect("it starts");
     let codecs: Vec<Codec> = models.iter().map(|model| Codec::new(model.schema().clone())).collect();
     let mut kept = vec![Counted::new(); models.len()];

@@ -12,7 +12,7 @@ use super::start::{Begun, begin};
 use super::status::{ModelStatus, Phase, Status};
 use super::step::{Due, Heard, MOMENT_ROWS_MAX, Step};
 use crate::error::{Error, Result};
-use crate::flow::Flow;
+use crate::flow::{Flow, Settle};
 use crate::row::{Clock, Cut, Moment, Position};
 use crate::source::{EVENTS_WAITING_MAX, Event, Outlet, Source, Tail};
 use crate::state::{Arrangements, Bodies, Store};
@@ -64,6 +64,8 @@ struct Engine {
     clock: Clock,
     /// When the models may change by themselves.
     due: Option<Clock>,
+    /// Models that are computed as a whole, and were not since something changed.
+    unsettled: Vec<usize>,
     cut: Cut,
     sources: Vec<SourceState>,
     /// How many source tables there are.
@@ -119,6 +121,7 @@ impl Engine {
             faults: Vec::new(),
             withheld: false,
             behind: false,
+            recompute_ms: None,
             metadata: None,
         });
         let models: Vec<ModelStatus> = models.collect();
@@ -166,6 +169,7 @@ impl Engine {
             moment,
             clock,
             due: None,
+            unsettled: Vec::new(),
             cut,
             sources: states,
             tables: kept.len(),
@@ -260,7 +264,7 @@ impl Engine {
                     self.copied += rows.len();
                     self.flow.feed(self.moment, table, rows);
                     if self.copied >= PIECE_ROWS {
-                        self.maintain()?;
+                        self.maintain(Settle::Not)?;
                         self.fit();
                     }
                 }
@@ -306,7 +310,7 @@ impl Engine {
             self.flow.feed(self.moment, table, rows);
         }
         let moment = self.moment;
-        self.maintain()?;
+        self.maintain(Settle::Not)?;
         let behind = self.behind();
         let lag_ms = self.committed_us.take().map(|committed| (world::now_us() - committed) / 1000);
         self.note_models(moment, lag_ms, &behind);
@@ -320,16 +324,20 @@ impl Engine {
     }
 
     fn behind(&self) -> Vec<bool> {
-        self.pending.behind(|table| self.intake.unfed(table))
+        self.pending.behind(&self.unsettled, |table| self.intake.unfed(table))
     }
 
     /// Brings the models up to what was fed. While sources are copied that is several times before the first
     /// Moment is whole, so that no step is larger than memory.
-    fn maintain(&mut self) -> Result<()> {
+    fn maintain(&mut self, settle: Settle) -> Result<()> {
         self.copied = 0;
         self.clock = self.clock.max(Clock(world::now_us()));
-        let output = self.flow.close(self.moment, self.clock)?;
+        let mut output = self.flow.pass(self.moment, self.clock, settle)?;
         self.due = output.due;
+        self.unsettled = std::mem::take(&mut output.unsettled);
+        for (model, took) in &output.reruns {
+            self.with_status(|status| status.models[*model].recompute_ms = Some(took.as_millis() as u64));
+        }
         self.pending.absorb(output);
         self.moment = self.moment.next();
         Ok(())
@@ -346,8 +354,15 @@ impl Engine {
     }
 
     fn publish(&mut self) -> Result<()> {
+        let settle = !self.unsettled.is_empty();
+        if settle {
+            self.maintain(if self.step.stopping() { Settle::Now } else { Settle::IfRested })?;
+        }
         let moment = Moment(self.moment.0 - 1);
         let (withheld, behind) = (self.pending.withheld(), self.behind());
+        if settle {
+            self.note_models(moment, None, &behind);
+        }
         let kept_back: Vec<bool> =
             withheld.iter().zip(&behind).map(|(withheld, behind)| *withheld || *behind).collect();
         let changes = self.pending.take(&kept_back);
@@ -367,6 +382,10 @@ impl Engine {
         };
         self.publisher.as_ref().expect("it lives until finish").publish(job);
         self.step.heard(Heard::PublishBegun, self.now());
+        if !self.unsettled.is_empty() {
+            // They have their turn again, if nothing else happens.
+            self.step.heard(Heard::Closed { rest: !self.intake.all_fed() }, self.now());
+        }
         self.fit();
         Ok(())
     }

@@ -126,19 +126,19 @@ impl Pending {
 
     /// For each model whether it, or one that it reads, has faults.
     pub fn withheld(&self) -> Vec<bool> {
-        self.below(|model| model.faults_there != 0)
+        self.below(|_, model| model.faults_there != 0)
     }
 
-    /// For each model whether it, or one that it reads, reads a table of which not all was fed.
-    pub fn behind(&self, unfed: impl Fn(usize) -> bool) -> Vec<bool> {
-        self.below(|model| model.tables.iter().any(|table| unfed(*table)))
+    /// For each model whether it, or one that it reads, is one of these, or reads a table of which not all was fed.
+    pub fn behind(&self, unsettled: &[usize], unfed: impl Fn(usize) -> bool) -> Vec<bool> {
+        self.below(|number, model| unsettled.contains(&number) || model.tables.iter().any(|table| unfed(*table)))
     }
 
     /// The models that `are`, and all that read them; parents come before those that read them.
-    fn below(&self, are: impl Fn(&Model) -> bool) -> Vec<bool> {
+    fn below(&self, are: impl Fn(usize, &Model) -> bool) -> Vec<bool> {
         let mut below: Vec<bool> = Vec::with_capacity(self.models.len());
-        for model in &self.models {
-            below.push(are(model) || model.parents.iter().any(|parent| below[*parent]));
+        for (number, model) in self.models.iter().enumerate() {
+            below.push(are(number, model) || model.parents.iter().any(|parent| below[*parent]));
         }
         below
     }

@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::publisher::{Keeping, Last};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
-use crate::flow::Flow;
+use crate::flow::{Flow, Settle};
 use crate::row::{Clock, Cut, Delta, Moment, Rows, Table};
 use crate::state::{Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
 use crate::world;
@@ -111,7 +111,7 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
                 more = piece.len() == PIECE_ROWS;
                 if !piece.is_empty() {
                     flow.feed(moment, number, piece);
-                    pending.absorb(flow.close(moment, clock)?);
+                    pending.absorb(flow.pass(moment, clock, Settle::Not)?);
                     moment = moment.next();
                 }
             }

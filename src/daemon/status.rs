@@ -49,8 +49,11 @@ pub struct ModelStatus {
     pub faults: Vec<crate::flow::Fault>,
     /// Whether the model, or one that it reads, has faults.
     pub withheld: bool,
-    /// Whether the model waits for the rest of a huge transaction; until then its last snapshot stays.
+    /// Whether the model waits for the rest of a huge transaction, or to be computed as a whole; until then its last
+    /// snapshot stays.
     pub behind: bool,
+    /// What it took the last time, where the model is computed as a whole.
+    pub recompute_ms: Option<u64>,
     /// Where the table's current metadata lies: what one hands to a reader.
     pub metadata: Option<String>,
 }
@@ -124,6 +127,7 @@ fn left(config: &Config, models: &[&Model]) -> Result<Status> {
             faults: Vec::new(),
             withheld: false,
             behind: false,
+            recompute_ms: None,
             metadata: None,
         });
     }

@@ -83,6 +83,10 @@ impl Step {
         }
     }
 
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
     pub fn heard(&mut self, heard: Heard, now: Duration) {
         match heard {
             Heard::Told { rows } => {

@@ -9,16 +9,17 @@ use super::map::map;
 use super::recursion::{Loop, Waiting, catch};
 use super::reduce::reduce;
 use super::regroup::regroup;
+use super::rerun::{numbered, rerun};
 use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows, owner};
 use super::temporal::{Readings, row_of, temporal};
 use super::top::top;
-use super::{Faults, Output};
+use super::{Faults, Output, Settle};
 use crate::plan::{Compiled, Node, Op};
 use crate::row::{Clock, Codec, Direction, Row, Rows, Sorted, Table};
 use crate::state::{Arrangements, Bodies, Spine};
 use arrow::datatypes::{Schema, SchemaRef};
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(super) struct Inputs {
     pub probe: probe::Handle<Time>,
     pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
     pub readings: Rc<Readings>,
+    pub settle: Rc<cell::Cell<Settle>>,
 }
 
 /// The state of a dataflow: where it is kept, and what of it is there already.
@@ -106,6 +108,7 @@ pub(super) fn build<'scope>(
         loops: Vec::new(),
         probe: probe::Handle::new(),
         readings: Readings::new(kept.clock),
+        settle: Rc::new(cell::Cell::new(Settle::Not)),
         share: share.clone(),
         model: 0,
         faults: Faults::new(0, share.clone()),
@@ -133,7 +136,8 @@ pub(super) fn build<'scope>(
         session
     });
     let (constants, loops, probe) = (constants.collect(), build.loops, build.probe);
-    Inputs { tables: sessions, constants, loops, probe, spines: build.kept.spines, readings: build.readings }
+    let (spines, readings, settle) = (build.kept.spines, build.readings, build.settle);
+    Inputs { tables: sessions, constants, loops, probe, spines, readings, settle }
 }
 
 struct Build<'scope> {
@@ -150,6 +154,7 @@ struct Build<'scope> {
     loops: Vec<Loop>,
     probe: probe::Handle<Time>,
     readings: Rc<Readings>,
+    settle: Rc<cell::Cell<Settle>>,
     share: Share,
     /// That is being built.
     model: usize,
@@ -246,6 +251,16 @@ impl<'scope> Build<'scope> {
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();
                 self.scope.concatenate(inputs)
+            }
+            Op::Rerun { inputs, work } => {
+                let inputs = inputs.iter().enumerate().map(|(number, input)| numbered(self.node(input), number));
+                let inputs: Vec<_> = inputs.collect();
+                let rows = self.scope.concatenate(inputs);
+                let rows = self.arrange_rows(rows, &Schema::empty(), Vec::new(), 0);
+                let shown = self.spine(&rows.codec, 0);
+                let own = owner(&[], self.scope.peers()) == self.scope.index();
+                let unborn = own && self.kept.from.is_none();
+                rerun(rows, work, shown, unborn, self.settle.clone(), self.faults.clone())
             }
         }
     }

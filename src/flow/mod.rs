@@ -12,7 +12,8 @@
 //!
 //! Invariants:
 //! - What depends on the clock is as the reading says with which a Moment closes; readings never go back.
-//! - A row that is fed at a Moment has its whole effect in that Moment's [`Output`], in no other.
+//! - A row that is fed at a Moment has its whole effect in that Moment's [`Output`], in no other; but for models that are
+//!   computed as a whole and those that read them, while they are unsettled ([`Settle`]).
 //! - Models that read a model read its changes; nothing is computed twice for two readers of one model, a part
 //!   that occurs twice (`plan::Node::fingerprint`) is computed once, and two that need the same rows by the
 //!   same key share one arrangement.
@@ -35,6 +36,7 @@ mod map;
 mod recursion;
 mod reduce;
 mod regroup;
+mod rerun;
 mod semi;
 mod shape;
 mod stream;
@@ -48,6 +50,7 @@ use crate::row::{Clock, Diff, Rows};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What one Moment changed: for each model, in the order in which they were given.
 #[derive(Debug, Default)]
@@ -57,11 +60,25 @@ pub struct Output {
     pub faults: Vec<Vec<(Fault, Diff)>>,
     /// When the clock has come so far the models may change by themselves, and not before.
     pub due: Option<Clock>,
+    /// Models that are computed as a whole and were not ([`Settle`]): they are as they were at an earlier Moment.
+    pub unsettled: Vec<usize>,
+    /// Those that were, and what it took.
+    pub reruns: Vec<(usize, Duration)>,
+}
+
+/// Whether models that are computed as a whole are, at the end of a Moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    Not,
+    /// Those that were not of late, by what it takes.
+    IfRested,
+    Now,
 }
 
 impl Output {
     fn of(models: usize) -> Output {
-        Output { models: vec![Rows::default(); models], faults: (0..models).map(|_| Vec::new()).collect(), due: None }
+        let faults = (0..models).map(|_| Vec::new()).collect();
+        Output { models: vec![Rows::default(); models], faults, ..Output::default() }
     }
 }
 

@@ -8,9 +8,9 @@
 //! The dataflow's time counts Moments and, in the lower bits, their rounds. Tables go from Moment to Moment at once, so
 //! that only what is behind a recursion has more than one round.
 
-use super::Output;
 use super::build::{Inputs, Kept, build};
 use super::recursion::{self, Loop, Turn};
+use super::{Output, Settle};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
 use crate::row::{Clock, Moment, Rows, Table};
@@ -26,7 +26,7 @@ const ROUND_BITS: u32 = 24;
 
 enum Command {
     Feed { table: usize, rows: Rows },
-    Round { turn: Option<Turn>, clock: Clock },
+    Round { turn: Option<Turn>, clock: Clock, settle: Settle },
     Pin,
 }
 
@@ -100,25 +100,34 @@ impl Flow {
 
     /// Closes a Moment, at which the clock says this, and waits for its whole effect. Moments close in their order.
     pub fn close(&self, moment: Moment, clock: Clock) -> Result<Output> {
+        self.pass(moment, clock, Settle::Now)
+    }
+
+    /// The same, where models that are computed as a whole may be left unsettled.
+    pub fn pass(&self, moment: Moment, clock: Clock, settle: Settle) -> Result<Output> {
         assert!(moment > self.closed.replace(moment), "Moments close in their order");
         let mut output = Output::of(self.models);
-        let mut turn = self.round(None, clock, &mut output)?;
+        let mut turn = self.round(None, clock, settle, &mut output)?;
         while turn.is_some() {
-            turn = self.round(turn, clock, &mut output)?;
+            turn = self.round(turn, clock, settle, &mut output)?;
         }
         output.models.iter_mut().for_each(|rows| *rows = rows.consolidate());
+        output.unsettled.sort_unstable();
+        output.unsettled.dedup();
         Ok(output)
     }
 
     /// Lets everything go all the way, with what a turn feeds back; returns the turn that is next.
-    fn round(&self, turn: Option<Turn>, clock: Clock, output: &mut Output) -> Result<Option<Turn>> {
-        (0..self.commands.len()).for_each(|worker| self.tell(worker, Command::Round { turn, clock }));
+    fn round(&self, turn: Option<Turn>, clock: Clock, settle: Settle, output: &mut Output) -> Result<Option<Turn>> {
+        (0..self.commands.len()).for_each(|worker| self.tell(worker, Command::Round { turn, clock, settle }));
         let mut next: Option<Turn> = None;
         for _ in &self.commands {
             let Share::Round(share, asked) = self.share()? else {
                 unreachable!("shares come in the order of commands")
             };
             output.models.iter_mut().zip(&share.models).for_each(|(all, rows)| all.append(rows));
+            output.unsettled.extend(share.unsettled);
+            output.reruns.extend(share.reruns);
             output.due = [output.due, share.due].into_iter().flatten().min();
             output.faults.iter_mut().zip(share.faults).for_each(|(all, faults)| all.extend(faults));
             next = next.into_iter().chain(asked).min();
@@ -185,7 +194,7 @@ fn work(
 ) {
     let _alarm = Alarm(shares.clone());
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, mut loops, probe, spines, readings } =
+    let Inputs { mut tables, mut constants, mut loops, probe, spines, readings, settle: settling } =
         worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
     let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
     let (mut time, mut end) = (0, 0);
@@ -196,7 +205,8 @@ fn work(
                 // Sorted while the Moment comes in, not all at its end.
                 worker.step();
             }
-            Command::Round { turn, clock } => {
+            Command::Round { turn, clock, settle } => {
+                settling.set(settle);
                 match turn {
                     Some(turn) => recursion::take_turn(&mut loops, turn),
                     None => {

@@ -164,11 +164,6 @@ impl Lowering<'_> {
                 Some(Part::Sums(calls)) => calls.push(number),
                 _ => parts.push(Part::Sums(vec![number])),
             },
-            (name, _) if name.starts_with("approx_") && name != "approx_distinct" => {
-                let reason = format!("`{name}` depends on the order in which rows come");
-                let hint = "use `median` or `percentile_cont`, which are exact";
-                return Err(Refusal::new(reason, hint).at_words(self.sql, &[name, "("]));
-            }
             _ => {
                 let order = match call.order.is_empty() {
                     true => order_beneath(&group.input),

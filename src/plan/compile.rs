@@ -9,12 +9,14 @@ use super::definite::definite;
 use super::lower::Lowering;
 use super::recursion::{Recursion, cut};
 use super::refusal::Refusal;
-use super::session::{register, session};
+use super::rerun::{Read, Rerun};
+use super::session::{register, row_schema, session};
 use super::unsound::refuse_unsound;
 use super::with::{bind, refuse_passed_over};
 use super::{Node, Op, Relation};
-use crate::row::Table;
+use crate::row::{Rows, Table};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::session_state::SessionState;
@@ -33,6 +35,14 @@ pub struct Compiled {
 impl Compiled {
     pub fn schema(&self) -> &SchemaRef {
         &self.node.schema
+    }
+
+    /// Why it is computed as a whole again and again, if it is.
+    pub fn recomputed(&self) -> Option<&str> {
+        match &self.node.op {
+            Op::Rerun { work, .. } => Some(work.why()),
+            _ => None,
+        }
     }
 
     /// Numbers of the source tables that it reads itself.
@@ -87,14 +97,16 @@ impl Planner {
             let hint = "give the model an alias or a schema of its own";
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
-        let node = caught(|| self.node(sql)).unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
+        let node = caught(|| self.node(&relation, sql));
+        let node = node.unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
         self.models.push(Compiled { relation, sql: sql.to_string(), node });
         Ok(self.models.len() - 1)
     }
 
-    fn node(&self, sql: &str) -> Result<Node, Refusal> {
+    /// What maintains it; where nothing does and the oracle can compute it, that it is computed again.
+    fn node(&self, relation: &Relation, sql: &str) -> Result<Node, Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         refuse_passed_over(&self.state, sql)?;
         let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
@@ -102,6 +114,14 @@ impl Planner {
         let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
         refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
+        self.maintained(logical.clone(), reads_clock, sql).or_else(|refusal| match reads_clock {
+            true => Err(refusal),
+            false => self.rerun(relation, sql, &logical, &refusal).ok_or(refusal),
+        })
+    }
+
+    fn maintained(&self, logical: LogicalPlan, reads_clock: bool, sql: &str) -> Result<Node, Refusal> {
+        let bound = |e| Refusal::from_datafusion(&e, sql);
         let optimised = |plan| -> Result<LogicalPlan, Refusal> {
             let optimised = match reads_clock {
                 true => clock::optimise(&self.state, plan),
@@ -119,6 +139,57 @@ impl Planner {
         let recursions = recursions.into_iter().map(planned).collect::<Result<Vec<_>, _>>()?;
         let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &recursions, sql };
         lowering.lower_model(&optimised(logical)?)
+    }
+
+    /// A model that is computed as a whole, if the oracle can and tables hold what comes out.
+    fn rerun(&self, relation: &Relation, sql: &str, logical: &LogicalPlan, why: &Refusal) -> Option<Node> {
+        let inputs = self.read(logical).ok()?.into_iter().map(|(relation, input, columns)| {
+            let described = match input {
+                Input::Table(table) => nullable(&self.tables[table].schema),
+                Input::Model(model) => self.models[model].schema().clone(),
+            };
+            let columns: Vec<usize> = columns.into_iter().collect();
+            let schema = row_schema(&described.project(&columns).ok()?).ok()?;
+            let op = match input {
+                Input::Table(table) => Op::Table { table, columns },
+                Input::Model(model) => Op::Model { model, columns },
+            };
+            Some((Read { relation, described, columns: schema.clone() }, Node { op, schema }))
+        });
+        let (reads, inputs): (Vec<Read>, Vec<Node>) = inputs.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let (relation, home, sql_kept) = (relation.clone(), self.home.clone(), sql.into());
+        let work = Rerun { relation, home, sql: sql_kept, reads, why: why.reason.clone() };
+        let nothing = vec![Rows::default(); inputs.len()];
+        // The oracle waits for an executor of its own, which must not be within another's thread.
+        let computed = std::thread::scope(|scope| scope.spawn(|| work.batch(&nothing)).join());
+        let schema = computed.ok()?.ok()?.schema();
+        let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &[], sql };
+        lowering.refuse_columns(&schema, logical.schema()).ok()?;
+        Some(Node { op: Op::Rerun { inputs, work }, schema })
+    }
+
+    /// The relations that a plan reads, and which of their columns.
+    fn read(&self, logical: &LogicalPlan) -> DfResult<Vec<(Relation, Input, BTreeSet<usize>)>> {
+        let mut read: Vec<(Relation, Input, BTreeSet<usize>)> = Vec::new();
+        let visit = |node: &LogicalPlan| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let relation = self.home.resolve(&scan.table_name);
+                // What a recursion has found is no relation.
+                if let Some(input) = self.numbers.get(&relation) {
+                    let all = || (0..scan.source.schema().fields().len()).collect();
+                    let columns = scan.projection.clone().unwrap_or_else(all);
+                    match read.iter_mut().find(|(other, ..)| *other == relation) {
+                        Some((.., known)) => known.extend(columns),
+                        None => read.push((relation, *input, columns.into_iter().collect())),
+                    }
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        };
+        // Only the optimised plan says which columns it needs.
+        let optimised = self.state.optimize(logical);
+        optimised.as_ref().unwrap_or(logical).apply_with_subqueries(visit)?;
+        Ok(read)
     }
 
     pub fn model(&self, number: usize) -> &Compiled {
@@ -226,7 +297,7 @@ impl Node {
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
             Op::Top { .. } | Op::Temporal { .. } | Op::Beside { .. } => false,
-            Op::Regroup { .. } => true,
+            Op::Regroup { .. } | Op::Rerun { .. } => true,
             // Of its input nothing is known here.
             Op::Given | Op::Recurring { .. } => true,
             // It may not end.
@@ -243,7 +314,7 @@ impl Node {
             Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
-            Op::Union { inputs } => inputs.iter().collect(),
+            Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter().collect(),
         }
     }
 
@@ -255,7 +326,7 @@ impl Node {
             Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
-            Op::Union { inputs } => inputs.iter_mut().collect(),
+            Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter_mut().collect(),
         }
     }
 }

@@ -68,6 +68,7 @@ fn write_node(
         Op::Recursion { .. } => format!("recursion: incremental, an iteration at a time, at most {ITERATIONS_MAX}"),
         Op::Recurring { .. } => "what the recursion has found, an iteration later".to_string(),
         Op::Union { inputs } => format!("union of {}: no state", inputs.len()),
+        Op::Rerun { work, .. } => format!("recompute: all of it when something has changed, since {}", work.why()),
     };
     let _ = writeln!(text, "{:indent$}{line}", "", indent = depth * 2);
     for input in node.inputs() {

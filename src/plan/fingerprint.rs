@@ -33,6 +33,7 @@ impl Node {
             Op::Recurring { columns } => format!("recurring {columns:?}"),
             Op::Recursion { .. } => "recursion".to_string(),
             Op::Union { .. } => "union".to_string(),
+            Op::Rerun { work, .. } => format!("rerun {}", work.identity()),
         };
         let types: Vec<_> = self.schema.fields().iter().map(|field| field.data_type()).collect();
         let inputs: Vec<u128> = self.inputs().into_iter().map(|input| input.fingerprint(table, model)).collect();

@@ -33,8 +33,14 @@ impl Lowering<'_> {
     /// The whole plan of a model, whose columns must have names of their own.
     pub fn lower_model(&self, plan: &LogicalPlan) -> Lowered<Node> {
         let node = self.lower(plan)?;
+        self.refuse_columns(&node.schema, plan.schema())?;
+        Ok(node)
+    }
+
+    /// Columns that no table can hold; `schema` is in row form.
+    pub fn refuse_columns(&self, schema: &Schema, of_plan: &DFSchema) -> Lowered<()> {
         let mut seen = std::collections::HashSet::new();
-        for (field, of_plan) in node.schema.fields().iter().zip(plan.schema().fields()) {
+        for (field, of_plan) in schema.fields().iter().zip(of_plan.fields()) {
             if !seen.insert(field.name()) {
                 let reason = format!("column `{}` appears twice in the result", field.name());
                 return Err(Refusal::new(reason, "give one of them another name with `as`"));
@@ -55,7 +61,7 @@ impl Lowering<'_> {
                 );
             }
         }
-        Ok(node)
+        Ok(())
     }
 
     pub fn lower(&self, plan: &LogicalPlan) -> Lowered<Node> {
@@ -120,12 +126,7 @@ impl Lowering<'_> {
             }
             None => {}
         }
-        let full = scan.table_name.clone().resolve(&self.home.database, &self.home.schema);
-        let relation = Relation {
-            database: full.catalog.to_string(),
-            schema: full.schema.to_string(),
-            name: full.table.to_string(),
-        };
+        let relation = self.home.resolve(&scan.table_name);
         let op = match self.numbers.get(&relation) {
             Some(Input::Table(table)) => Op::Table { table: *table, columns },
             Some(Input::Model(model)) => Op::Model { model: *model, columns },

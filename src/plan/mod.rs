@@ -12,8 +12,8 @@
 //!
 //! Invariants:
 //! - Every node's schema is in row form: only types that `row::Codec` takes.
-//! - A model that cannot be maintained is refused by name, with place, reason and a way out, before anything
-//!   runs. Nothing is recomputed silently, nothing that depends on the clock or on chance is frozen: the clock is
+//! - A model that cannot be maintained is computed as a whole when something has changed, and says so and why; one that
+//!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. Nothing that depends on the clock or on chance is frozen: the clock is
 //!   followed where a filter compares something with it, else it is refused, as chance is.
 //!
 //! DataFusion is named here and nowhere else.
@@ -38,6 +38,7 @@ pub mod recompute;
 mod recursion;
 mod refusal;
 mod regroup;
+mod rerun;
 mod session;
 mod single;
 mod step;
@@ -55,9 +56,11 @@ pub use program::Program;
 pub use recursion::{ITERATIONS_MAX, endless};
 pub use refusal::Refusal;
 pub use regroup::Regroup;
+pub use rerun::Rerun;
 
 use crate::row::{Direction, Row};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::sql::TableReference;
 use std::fmt;
 use std::ops::Range;
 
@@ -67,6 +70,15 @@ pub struct Relation {
     pub database: String,
     pub schema: String,
     pub name: String,
+}
+
+impl Relation {
+    /// A name as SQL has it, in full: this says where names without a database or schema are.
+    fn resolve(&self, name: &TableReference) -> Relation {
+        let full = name.clone().resolve(&self.database, &self.schema);
+        let [database, schema, name] = [full.catalog, full.schema, full.table].map(|part| part.to_string());
+        Relation { database, schema, name }
+    }
 }
 
 impl fmt::Display for Relation {
@@ -156,6 +168,11 @@ pub enum Op {
     /// All rows of all inputs.
     Union {
         inputs: Vec<Node>,
+    },
+    /// A whole model, computed from all rows of all inputs whenever some have changed.
+    Rerun {
+        inputs: Vec<Node>,
+        work: Rerun,
     },
 }
 

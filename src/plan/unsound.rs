@@ -5,14 +5,14 @@ use super::refusal::Refusal;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinConstraint, JoinType, NullEquality};
-use datafusion::logical_expr::utils::{merge_schema, split_conjunction};
+use datafusion::logical_expr::utils::{find_aggregate_exprs, merge_schema, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 /// `plan` as it was bound, before the optimiser.
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [copies, unknown_in, lateral, using, intervals];
+        let rules = [copies, unknown_in, lateral, using, intervals, approximate];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -97,6 +97,19 @@ fn unknown(e: &Expr) -> bool {
         Expr::InSubquery(query) => query.negated,
         e => e.exists(|e| Ok(matches!(e, Expr::InSubquery(_)))).unwrap_or(false),
     }
+}
+
+/// What is near enough depends on the order of rows, which none has.
+fn approximate(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
+    let LogicalPlan::Aggregate(group) = node else { return None };
+    let near = |e: &Expr| match e {
+        Expr::AggregateFunction(call) if call.func.name().starts_with("approx_") => Some(call.func.name().to_string()),
+        _ => None,
+    };
+    let name = find_aggregate_exprs(&group.aggr_expr).iter().find_map(near)?;
+    let hint = "use `median` or `percentile_cont`, which are exact";
+    let refusal = Refusal::new(format!("`{name}` depends on the order in which rows come"), hint);
+    (name != "approx_distinct").then(|| refusal.at_words(sql, &[&name, "("]))
 }
 
 #[cfg(test)]

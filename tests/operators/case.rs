@@ -376,7 +376,7 @@ impl Run<'_> {
         self.now.at = at + 1;
         self.now.clock = tick.from(self.now.clock, self.now.due);
         let output = self.life().flow.close(Moment(self.now.moment), self.now.clock);
-        let Output { models, faults, due } = output.map_err(|e| e.to_string())?;
+        let Output { models, faults, due, unsettled: _, reruns: _ } = output.map_err(|e| e.to_string())?;
         seen.due += usize::from(self.now.due.is_some_and(|due| due <= self.now.clock));
         self.now.due = due;
         for (number, (rows, faults)) in models.iter().zip(faults).enumerate() {

@@ -74,6 +74,7 @@ impl Seen {
             Op::Recursion { .. } => "recursion",
             Op::Recurring { .. } => "recurring",
             Op::Union { .. } => "union",
+            Op::Rerun { .. } => "rerun",
         };
         *self.operators.entry(name).or_default() += 1;
         node.inputs().into_iter().for_each(|input| self.note(input));
