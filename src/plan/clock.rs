@@ -12,7 +12,7 @@ use datafusion::common::{JoinType, Result as DfResult, ScalarValue, exec_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{self as df, ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, cast};
 use datafusion::logical_expr::{ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::optimizer::Optimizer;
@@ -117,23 +117,9 @@ const RULES_LEFT_OUT: [&str; 2] = ["common_sub_expression_eliminate", "propagate
 /// Optimises a plan that reads the clock, so that every comparison with it stands whole in a filter.
 pub(super) fn optimise(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let analysed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-    let over_totals = analysed.exists(|node| Ok(asks_the_clock_of_totals(node)))?;
-    let left_out = |rule: &str| RULES_LEFT_OUT.contains(&rule) || (over_totals && rule == "push_down_filter");
-    let rules = state.optimizers().iter().filter(|rule| !left_out(rule.name()));
+    let rules = state.optimizers().iter().filter(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
     let optimised = Optimizer::with_rules(rules.cloned().collect()).optimize(analysed, state, |_, _| {})?;
     optimised.transform_up(beside_its_join).data()
-}
-
-/// A filter that asks nothing but the clock, over a total that is there even where there are no rows: DataFusion would
-/// push it below the total, as it pushes what asks for a group's key alone.
-fn asks_the_clock_of_totals(node: &LogicalPlan) -> bool {
-    let LogicalPlan::Filter(filter) = node else { return false };
-    let mut conjuncts = split_conjunction(&filter.predicate).into_iter();
-    let total = |node: &LogicalPlan| {
-        let LogicalPlan::Aggregate(group) = node else { return Ok(false) };
-        Ok(group.group_expr.is_empty() || matches!(group.group_expr.as_slice(), [Expr::GroupingSet(_)]))
-    };
-    conjuncts.any(|e| reads(e) && e.column_refs().is_empty()) && filter.input.exists(total).unwrap_or(true)
 }
 
 /// What an inner join compares with the clock may as well be compared behind it.

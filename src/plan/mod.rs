@@ -44,6 +44,7 @@ mod single;
 mod step;
 mod temporal;
 mod top;
+mod totals;
 mod unsound;
 mod window;
 mod with;

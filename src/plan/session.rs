@@ -71,6 +71,9 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.retain(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
     let marks = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
     rules.insert(marks.map_or(0, |at| at + 1), Arc::new(super::marked::MarkedWindows));
+    for rule in rules.iter_mut().filter(|rule| rule.name() == "push_down_filter") {
+        *rule = Arc::new(super::totals::AboveTotals::new());
+    }
     rules
 }
 
