@@ -142,6 +142,46 @@ pub(super) fn arrange<'scope>(
     Arranged { steps, codec, key, order }
 }
 
+/// Rows to the workers that have them, where they wait until all of a Moment are there: then `turn` gets them, and where
+/// to put what becomes of them. It has a turn at each Moment, if only one without rows.
+pub(super) fn turns<'scope>(
+    rows: RowStream<'scope>,
+    codec: Codec,
+    name: &str,
+    bodies: Arc<Bodies>,
+    mut turn: impl FnMut(&[Arc<Batch>], &mut Outlet<&mut dyn FnMut(&mut Rows)>) + 'static,
+) -> RowStream<'scope> {
+    let width = codec.schema().fields().len();
+    rows.unary_frontier::<WholeRows, _, _, _>(by_key(codec, width), name, move |capability, _| {
+        let mut capability = Some(capability);
+        let mut waiting: BTreeMap<Time, Gathered> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|time, rows| waiting.entry(*time.time()).or_default().take(rows, &bodies));
+            let Some(held) = &mut capability else { return };
+            let Some(upper) = upper(frontier) else {
+                capability = None;
+                return;
+            };
+            if upper == *held.time() {
+                return;
+            }
+            // As early as can be: behind a recursion a Moment's later times come only with the next.
+            let first = waiting.keys().next().copied().filter(|time| *time < upper);
+            let time = held.delayed(&first.unwrap_or(*held.time()));
+            let mut news = Vec::new();
+            while let Some(entry) = waiting.first_entry().filter(|entry| *entry.key() < upper) {
+                news.push(Arc::new(entry.remove().finish(&bodies)));
+            }
+            let mut session = output.session_with_builder(&time);
+            let mut give = |rows: &mut Rows| session.give_container(rows);
+            let mut out = Outlet::new(&mut give as &mut dyn FnMut(&mut Rows));
+            turn(&news, &mut out);
+            out.flush();
+            held.downgrade(&upper);
+        }
+    })
+}
+
 /// The rows of one Moment as they come in.
 #[derive(Default)]
 pub(super) struct Gathered {

@@ -13,6 +13,7 @@ use super::rerun::{numbered, rerun};
 use super::shape::{Cell, Shape};
 use super::stream::{RowStream, Time, WholeRows, owner};
 use super::temporal::{Readings, row_of, temporal};
+use super::ticks::ticks;
 use super::top::top;
 use super::{Faults, Output, Settle};
 use crate::plan::{Compiled, Node, Op};
@@ -216,6 +217,12 @@ impl<'scope> Build<'scope> {
                 let schedule = self.named_spine("by instant", row_of);
                 let codec = Codec::new(input.schema.clone());
                 temporal(rows, codec, bounds, schedule, self.readings.clone(), self.share.clone())
+            }
+            Op::Ticks { input, tick } => {
+                let rows = self.node(input);
+                let kept = self.named_spine("by whole row", |row| row);
+                let codec = Codec::new(input.schema.clone());
+                ticks(rows, codec, *tick, kept, self.readings.clone(), self.share.clone())
             }
             Op::Regroup { input, key, order, work } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);

@@ -41,6 +41,7 @@ mod semi;
 mod shape;
 mod stream;
 mod temporal;
+mod ticks;
 mod top;
 mod worker;
 
@@ -79,6 +80,10 @@ impl Output {
     fn of(models: usize) -> Output {
         let faults = (0..models).map(|_| Vec::new()).collect();
         Output { models: vec![Rows::default(); models], faults, ..Output::default() }
+    }
+
+    fn note_due(&mut self, at: Clock) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 }
 

@@ -8,20 +8,18 @@
 //! What lies behind the clock is never read again, so a Moment at which nothing is due costs a seek, however many rows
 //! wait.
 
-use super::arrange::{Gathered, Outlet};
+use super::arrange::{Gathered, Outlet, turns};
 use super::build::Share;
 use super::shape::Side;
-use super::stream::{CONTAINER_BYTES, RowStream, Time, WholeRows, by_key, upper};
+use super::stream::{CONTAINER_BYTES, RowStream};
 use super::top::pass;
 use crate::plan::{Bound, span};
 use crate::row::{Clock, Codec, Diff, Rows};
 use crate::state::{Batch, Bodies, Cursor, Spine};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::operators::generic::Operator;
 
 /// Rows that will not happen, since they were taken back, are passed over to find the next that will; but no more.
 const LOOKED_AHEAD: usize = 64;
@@ -37,6 +35,10 @@ pub(super) struct Readings {
 impl Readings {
     pub fn new(clock: Clock) -> Rc<Readings> {
         Rc::new(Readings { last: Cell::new(clock), now: Cell::new(clock) })
+    }
+
+    pub fn now(&self) -> Clock {
+        self.now.get()
     }
 
     /// Before anything of a Moment closes.
@@ -59,45 +61,23 @@ pub(super) fn temporal<'scope>(
     readings: Rc<Readings>,
     share: Share,
 ) -> RowStream<'scope> {
-    let pact = by_key(codec.clone(), codec.schema().fields().len());
-    let bounds = bounds.to_vec();
-    rows.unary_frontier::<WholeRows, _, _, _>(pact, "Temporal", move |capability, _| {
-        let mut capability = Some(capability);
-        let mut waiting: BTreeMap<Time, Rows> = BTreeMap::new();
-        move |(input, frontier), output| {
-            input.for_each(|time, rows| {
-                waiting.entry(*time.time()).or_default().append(rows);
-                rows.clear();
-            });
-            let Some(held) = &mut capability else { return };
-            let Some(upper) = upper(frontier) else {
-                capability = None;
-                return;
-            };
-            if upper == *held.time() {
-                return;
+    let (bounds, bodies) = (bounds.to_vec(), schedule.borrow().bodies().clone());
+    turns(rows, codec.clone(), "Temporal", bodies.clone(), move |news, out| {
+        let mut schedule = schedule.borrow_mut();
+        let (now, later) = (readings.now(), Later::new(&bodies));
+        let mut turn = Turn { codec: &codec, bounds: &bounds, ends: Vec::new(), now, out, later };
+        turn.come_due(&schedule.batches(), readings.last.get());
+        for batch in news {
+            let mut rows = batch.cursor();
+            while let Some((row, diff)) = rows.row() {
+                turn.take(row, diff);
+                rows.step();
             }
-            // As early as can be: behind a recursion a Moment's later times come only with the next.
-            let first = waiting.keys().next().copied().filter(|time| *time < upper);
-            let time = held.delayed(&first.unwrap_or(*held.time()));
-            let mut session = output.session_with_builder(&time);
-            let mut out = Outlet::new(|rows| session.give_container(rows));
-            let mut schedule = schedule.borrow_mut();
-            let bodies = schedule.bodies().clone();
-            let (now, later) = (readings.now.get(), Later::new(&bodies));
-            let mut turn = Turn { codec: &codec, bounds: &bounds, ends: Vec::new(), now, out: &mut out, later };
-            turn.come_due(&schedule.batches(), readings.last.get());
-            while let Some(entry) = waiting.first_entry().filter(|entry| *entry.key() < upper) {
-                entry.remove().iter().for_each(|(row, diff)| turn.take(row, diff));
-            }
-            let later = turn.later.finish();
-            schedule.insert(Arc::new(later));
-            if let Some(next) = next(&schedule.batches(), now) {
-                let due = &mut share.borrow_mut().due;
-                *due = Some(due.map_or(next, |due| due.min(next)));
-            }
-            out.flush();
-            held.downgrade(&upper);
+        }
+        let later = turn.later.finish();
+        schedule.insert(Arc::new(later));
+        if let Some(next) = next(&schedule.batches(), now) {
+            share.borrow_mut().note_due(next);
         }
     })
 }

@@ -1,4 +1,5 @@
-//! The clock in SQL: `now()` and its like.
+//! The clock in SQL: `now()` and its like. Filters follow it to the microsecond (`temporal`), all else by its day or hour
+//! (`ticks`).
 //!
 //! They are functions of our own, with the microseconds that rows have. Planning leaves the clock open: a parameter that
 //! the optimiser moves about like a constant and never computes. A recompute puts the reading of its Moment there
@@ -7,7 +8,7 @@
 use super::refusal::Refusal;
 use crate::row::Clock;
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result as DfResult, ScalarValue, exec_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::Placeholder;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 const OPEN: &str = "now()";
 
 /// Names under which people ask for the clock, as SQL writes them.
-pub(super) const WRITTEN: [&str; 5] = ["now", "current_timestamp", "current_date", "localtimestamp", "today"];
+const WRITTEN: [&str; 5] = ["now", "current_timestamp", "localtimestamp", "current_date", "today"];
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {
@@ -73,7 +74,7 @@ impl ScalarUDFImpl for Function {
     }
 }
 
-fn instant() -> DataType {
+pub(super) fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -148,30 +149,22 @@ pub(super) fn is_open(e: &Expr) -> bool {
     matches!(e, Expr::Placeholder(open) if open.id == OPEN)
 }
 
-/// Refuses an optimised plan that reads the clock anywhere but in its filters, of which `lower` judges each.
-pub(super) fn refuse_elsewhere(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
-    let mut found = false;
-    let visit = |node: &LogicalPlan| {
-        if !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::TableScan(_)) {
-            found |= node.expressions().iter().any(reads);
-        }
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    };
-    plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
-    if found { Err(elsewhere(sql)) } else { Ok(()) }
-}
-
-/// The clock stands where it cannot be followed.
+/// The clock stands where it can be followed neither by its day or hour nor by what is compared with it.
 pub(super) fn elsewhere(sql: &str) -> Refusal {
-    let placed = |name: &&str| Refusal::new("", HINT).at_words(sql, &[name]);
-    let (name, placed) = WRITTEN
-        .iter()
-        .map(|name| (*name, placed(name)))
-        .find(|(_, placed)| placed.line > 0)
-        .unwrap_or((OPEN, Refusal::new("", HINT)));
-    let reason = format!("`{name}` is maintained only in a filter that compares something with it");
-    Refusal { reason, ..placed }
+    const HINT: &str = "take its day or hour, `current_date`, `date_trunc('hour', now())`; or compare a column with it in \
+                        `where`, `x >= now() - interval '7 days'`";
+    refusal("stands where each of its microseconds counts", HINT, sql)
 }
 
-const HINT: &str = "compare a column with it in `where`: `x >= now() - interval '7 days'`, `x < current_date`, \
-                    `x >= date_trunc('month', now())`";
+/// The clock is a column as it is.
+pub(super) fn stamp(sql: &str) -> Refusal {
+    const HINT: &str = "leave it out, each snapshot says what the clock said; or take its day or hour, `current_date`, \
+                        `date_trunc('hour', now())`";
+    refusal("is a stamp of its row, which is not maintained yet", HINT, sql)
+}
+
+fn refusal(why: &str, hint: &str, sql: &str) -> Refusal {
+    let placed = |name: &&str| Refusal::new(format!("`{name}` {why}"), hint).at_words(sql, &[name]);
+    let mut placed = WRITTEN.iter().map(placed).filter(|refusal| refusal.line > 0);
+    placed.next().unwrap_or_else(|| Refusal::new(format!("`{OPEN}` {why}"), hint))
+}

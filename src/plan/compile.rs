@@ -127,9 +127,7 @@ impl Planner {
                 true => clock::optimise(&self.state, plan),
                 false => self.state.optimize(&plan),
             };
-            let optimised = optimised.and_then(definite).map_err(bound)?;
-            clock::refuse_elsewhere(&optimised, sql)?;
-            Ok(optimised)
+            optimised.and_then(definite).map_err(bound)
         };
         let (logical, recursions) = cut(logical).map_err(bound)?;
         let planned = |recursion: Recursion| -> Result<Recursion, Refusal> {
@@ -296,7 +294,7 @@ impl Node {
             Op::Join(join) => join.residual.is_some(),
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
-            Op::Top { .. } | Op::Temporal { .. } | Op::Beside { .. } => false,
+            Op::Top { .. } | Op::Temporal { .. } | Op::Ticks { .. } | Op::Beside { .. } => false,
             Op::Regroup { .. } | Op::Rerun { .. } => true,
             // Of its input nothing is known here.
             Op::Given | Op::Recurring { .. } => true,
@@ -311,7 +309,8 @@ impl Node {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
-            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter().collect(),
@@ -323,7 +322,8 @@ impl Node {
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } => Vec::new(),
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
-            Op::Top { input, .. } | Op::Temporal { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter_mut().collect(),

@@ -1,6 +1,6 @@
 //! A plan as people read it: one line for each node, inputs below, and how each is kept up to date.
 
-use super::{Aggregate, ITERATIONS_MAX, JoinKind, Node, Op};
+use super::{Aggregate, ITERATIONS_MAX, JoinKind, Node, Op, Tick};
 use crate::row::Direction;
 use std::fmt::Write;
 use std::ops::Range;
@@ -56,6 +56,13 @@ fn write_node(
             format!("top {rows} {by} by {}: incremental, reads the front of a changed group", order.join(", "))
         }
         Op::Temporal { text, .. } => format!("rows while {text}: incremental, scheduled to enter and to leave"),
+        Op::Ticks { tick, .. } => {
+            let (of, next) = match tick {
+                Tick::Hour => ("hour", "the next hour"),
+                Tick::Day => ("day", "the next day"),
+            };
+            format!("rows with the {of} of the clock: all arranged, and computed again as {next} begins")
+        }
         Op::Regroup { input, key, work, .. } => match key.is_empty() {
             true => format!("{work}: one group, every change computes all rows again"),
             false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),

@@ -26,6 +26,7 @@ impl Node {
             Op::Reduce { key, aggregates, .. } => format!("reduce {key} {aggregates:?}"),
             Op::Top { key, order, places, numbered, .. } => format!("top {key:?} {order:?} {places:?} {numbered}"),
             Op::Temporal { bounds, .. } => format!("temporal {bounds:?}"),
+            Op::Ticks { tick, .. } => format!("ticks {tick:?}"),
             Op::Regroup { key, order, work, .. } => format!("regroup {key:?} {order:?} {}", work.identity()),
             Op::Beside { key, .. } => format!("beside {key}"),
             // What it is depends on where it stands: see `open`.

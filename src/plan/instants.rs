@@ -51,9 +51,9 @@ pub(super) enum Step {
 }
 
 impl Bound {
-    /// Of `column op f(clock)`; `None` where a row may pass more than once.
-    pub(super) fn of(column: usize, unit_ns: i128, op: Operator, steps: &[Step]) -> Option<Vec<Bound>> {
-        let bound = |edge, beyond| Bound { column, or_else: None, unit_ns, edge, beyond, steps: steps.to_vec() };
+    /// Of `x op f(clock)`, where x is the first column; `None` where a row may pass more than once.
+    pub(super) fn of(unit_ns: i128, op: Operator, steps: &[Step]) -> Option<Vec<Bound>> {
+        let bound = |edge, beyond| Bound { column: 0, or_else: None, unit_ns, edge, beyond, steps: steps.to_vec() };
         Some(match op {
             Operator::Gt => vec![bound(Edge::Until, false)],
             Operator::GtEq => vec![bound(Edge::Until, true)],
@@ -64,8 +64,9 @@ impl Bound {
         })
     }
 
-    pub(super) fn or_else(self, or_else: Option<usize>) -> Bound {
-        Bound { or_else, ..self }
+    /// The same of another column.
+    pub(super) fn over(self, column: usize, or_else: Option<usize>) -> Bound {
+        Bound { column, or_else, ..self }
     }
 
     fn instant(&self, value: i128) -> i64 {
@@ -207,12 +208,12 @@ mod tests {
     fn what_no_clock_reads_is_never_or_always() {
         let months = [Step::TruncateMonths(12), Step::Months(-1_200)];
         let until = |value: i64, unit_ns: i128| {
-            let bounds = Bound::of(0, unit_ns, Operator::Gt, &months).expect("it has bounds");
+            let bounds = Bound::of(unit_ns, Operator::Gt, &months).expect("it has bounds");
             span(&bounds, |_| Some(value.into()))
         };
         assert_eq!(until(i64::MAX, DAY_NS), Some(Clock(i64::MIN)..Clock(i64::MAX)));
         assert_eq!(until(i64::MIN, DAY_NS), None);
-        let from = Bound::of(0, DAY_NS, Operator::LtEq, &[]).expect("it has bounds");
+        let from = Bound::of(DAY_NS, Operator::LtEq, &[]).expect("it has bounds");
         assert_eq!(span(&from, |_| Some(i64::MAX.into())), None, "it never enters");
         assert_eq!(span(&from, |_| Some(i64::MIN.into())), Some(Clock(i64::MIN)..Clock(i64::MAX)));
         assert_eq!(span(&from, |_| None), None, "a NULL never enters");

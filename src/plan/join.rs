@@ -6,7 +6,7 @@
 
 use super::lower::{Lowered, Lowering, listed};
 use super::refusal::Refusal;
-use super::{Join, JoinKind, Node, Op, Program};
+use super::{Join, JoinKind, Node, Op, Program, clock};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::{self as df, Expr, ExprSchemable, LogicalPlan};
@@ -54,6 +54,11 @@ impl Lowering<'_> {
         let residual = match &join.filter {
             None => None,
             Some(Expr::Literal(value, _)) if value == &true.into() => None,
+            Some(filter) if clock::reads(filter) => {
+                let (node, bound, read) = self.ticked(right.node, &right.bound, &[filter])?;
+                right = Side { node, bound, ..right };
+                Some(self.residual(&read[0], &left, &right)?)
+            }
             Some(filter) => Some(self.residual(filter, &left, &right)?),
         };
         if kind == JoinKind::NotIn && (left.key.len() != 1 || residual.is_some()) {

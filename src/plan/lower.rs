@@ -7,7 +7,7 @@ use super::compile::Input;
 use super::recursion::{Of, Recursion, Stand};
 use super::refusal::Refusal;
 use super::session::row_schema;
-use super::{Node, Op, Program, Relation};
+use super::{Node, Op, Program, Relation, clock};
 use crate::row::Row;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
@@ -154,6 +154,9 @@ impl Lowering<'_> {
         outputs: &[Expr],
         schema: &DFSchema,
     ) -> Lowered<Node> {
+        if predicates.iter().copied().chain(outputs).any(clock::reads) {
+            return self.ticking(input, bound, predicates, outputs, schema);
+        }
         let mut text: Vec<String> = outputs.iter().map(|e| e.human_display().to_string()).collect();
         if !predicates.is_empty() {
             text = vec![format!("{} where {}", text.join(", "), listed(predicates))];
@@ -206,6 +209,7 @@ impl Lowering<'_> {
     fn physical(&self, e: &Expr, bound: &DFSchema) -> Lowered<Arc<dyn PhysicalExpr>> {
         create_physical_expr(e, bound, &ExecutionProps::new()).map_err(|error| match e {
             _ if contains_subquery(e) => self.subquery(),
+            _ if clock::reads(e) => clock::elsewhere(self.sql),
             _ => Refusal::from_datafusion(&error, self.sql),
         })
     }

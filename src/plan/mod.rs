@@ -13,8 +13,9 @@
 //! Invariants:
 //! - Every node's schema is in row form: only types that `row::Codec` takes.
 //! - A model that cannot be maintained is computed as a whole when something has changed, and says so and why; one that
-//!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. Nothing that depends on the clock or on chance is frozen: the clock is
-//!   followed where a filter compares something with it, else it is refused, as chance is.
+//!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. Nothing that
+//!   depends on the clock or on chance is frozen: the clock is followed where a filter compares something with it, and
+//!   elsewhere by its day or hour; else it is refused, as chance is.
 //!
 //! DataFusion is named here and nowhere else.
 
@@ -43,6 +44,7 @@ mod session;
 mod single;
 mod step;
 mod temporal;
+mod ticks;
 mod top;
 mod totals;
 mod unsound;
@@ -58,6 +60,7 @@ pub use recursion::{ITERATIONS_MAX, endless};
 pub use refusal::Refusal;
 pub use regroup::Regroup;
 pub use rerun::Rerun;
+pub use ticks::Tick;
 
 use crate::row::{Direction, Row};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -139,6 +142,11 @@ pub enum Op {
         bounds: Vec<Bound>,
         /// How people read it.
         text: String,
+    },
+    /// Rows with one column more, the timestamp at which the clock's day or hour has begun.
+    Ticks {
+        input: Box<Node>,
+        tick: Tick,
     },
     /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
     /// forget. A group that cannot be computed becomes an error.

@@ -5,6 +5,7 @@
 //! knows of rows only in which order they come ([`OrderedRows`]). So with groups: it holds a column for one value
 //! that is NULL too, behind an outer join, and would take its groups for sorted.
 
+use super::clock;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result as DfResult};
@@ -47,6 +48,8 @@ pub(super) fn over_columns(window: &df::Window) -> DfResult<Option<LogicalPlan>>
         for by in &mut function.params.partition_by {
             *by = over(&SortExpr::new(by.clone(), true, false)).expr;
         }
+        let clocked = function.params.args.iter_mut().chain(function.params.filter.as_deref_mut());
+        clocked.filter(|e| clock::reads(e)).for_each(|e| *e = over(&SortExpr::new(e.clone(), true, false)).expr);
         functions.push(Expr::WindowFunction(function).alias(named));
     }
     if computed.is_empty() {

@@ -70,6 +70,7 @@ impl Seen {
             Op::Top { .. } => "top",
             Op::Beside { .. } => "beside",
             Op::Temporal { .. } => "temporal",
+            Op::Ticks { .. } => "ticks",
             Op::Given => "given",
             Op::Recursion { .. } => "recursion",
             Op::Recurring { .. } => "recurring",

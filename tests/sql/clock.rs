@@ -2,7 +2,7 @@
 //! before something is due, then, and an instant after, against a recompute at that clock.
 
 use super::BEGIN;
-use super::life::{Counted, add, counted, relation, show};
+use super::life::{Counted, Life, Place, add, counted, relation, show};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use driftless::flow::Flow;
 use driftless::plan::Planner;
@@ -44,6 +44,14 @@ fn instants() -> Vec<i64> {
     days.into_iter().flat_map(|day| [day * DAY - 1, day * DAY, day * DAY + 45_296_789_012]).collect()
 }
 
+fn table() -> Table {
+    let fields = vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("s", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ];
+    Table { name: TableName::new("public", "t"), schema: Arc::new(Schema::new(fields)), key: vec![0] }
+}
+
 fn row(id: i64, at: Datum) -> Row {
     let mut writer = RowWriter::default();
     writer.push(&Datum::Int64(id));
@@ -53,11 +61,7 @@ fn row(id: i64, at: Datum) -> Row {
 
 #[test]
 fn rows_enter_and_leave_to_the_microsecond() {
-    let fields = vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("s", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-    ];
-    let table = Table { name: TableName::new("public", "t"), schema: Arc::new(Schema::new(fields)), key: vec![0] };
+    let table = table();
     let mut rows: Vec<Row> = (0..).zip(instants()).map(|(id, at)| row(id, Datum::Timestamp(at))).collect();
     rows.extend([row(90, Datum::Null), row(91, Datum::Timestamp(84_006 * DAY)), row(92, Datum::Timestamp(-DAY))]);
     let mut moments = 0;
@@ -106,4 +110,43 @@ fn follow(sql: &str, table: &Table, rows: &[Row]) -> u64 {
         due = look(Clock(at.0 + 1), None);
     }
     moment
+}
+
+#[test]
+fn only_what_the_day_changes_is_put_out_and_after_a_restart_too() {
+    let table = table();
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table.clone());
+    planner.compile(relation("q"), "select id, s < current_date as is_over from t").expect("it is maintained");
+    let (tables, models) = planner.finish();
+    let codec = Codec::new(models[0].schema().clone());
+    let close = |life: &Life, moment: u64, clock: i64| {
+        let output = life.flow.close(Moment(moment), Clock(clock)).expect("it closes");
+        let rows = output.models[0].iter().map(|(row, diff)| format!("{diff} {}", codec.show(row)));
+        (rows.collect::<Vec<_>>(), output.due)
+    };
+    let (begin, place) = (19_700 * DAY, Place::memory());
+    let mut life = Life::start(&place, &models, &tables, 2, usize::MAX);
+    assert_eq!(close(&life, 1, begin - DAY), (vec![], None), "nothing is due of no rows");
+    let at = [DAY / 2, DAY * 3 / 2, DAY * 5 / 2].map(|at| Datum::Timestamp(begin + at));
+    let rows = (1..).zip(at.into_iter().chain([Datum::Null])).map(|(id, at)| (row(id, at), 1));
+    life.flow.feed(Moment(2), 0, rows.collect());
+    let (shown, due) = close(&life, 2, begin + 1);
+    assert_eq!(
+        shown,
+        [1, 2, 3]
+            .map(|id| format!("1 id={id} is_over=false"))
+            .into_iter()
+            .chain(["1 id=4 is_over=NULL".into()])
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(due, Some(Clock(begin + DAY)));
+    life.checkpoint(Moment(2), Clock(begin + 1));
+    life.end();
+    life = Life::start(&place, &models, &tables, 3, 0);
+    assert_eq!(close(&life, 3, begin + DAY - 1), (vec![], Some(Clock(begin + DAY))), "it is the same day still");
+    // Two midnights at once.
+    let over = [1, 2].map(|id| [format!("-1 id={id} is_over=false"), format!("1 id={id} is_over=true")]);
+    assert_eq!(close(&life, 4, begin + 2 * DAY), (over.concat(), Some(Clock(begin + 3 * DAY))));
+    assert_eq!(close(&life, 5, begin + 2 * DAY), (vec![], Some(Clock(begin + 3 * DAY))));
 }
