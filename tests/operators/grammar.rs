@@ -720,7 +720,9 @@ impl<'a> Grammar<'a> {
             (Kind::Text, 4) => format!("upper({one})"),
             (Kind::Text, _) => format!("cast({} as text)", self.value_within(columns, Kind::Int, depth - 1)),
             (Kind::Timestamp, 3) => format!("date_trunc('month', {one})"),
+            (Kind::Timestamp, 4) => "cast(current_date as timestamp)".into(),
             (Kind::Timestamp, _) => format!("({one} + interval '1 day')"),
+            (Kind::Date, 3) => "current_date".into(),
             (Kind::Date, _) => format!("cast({} as date)", self.value_within(columns, Kind::Timestamp, depth - 1)),
             (Kind::Bool, _) => format!("({})", self.predicate(columns, depth - 1)),
         }

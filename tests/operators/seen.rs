@@ -28,7 +28,7 @@ pub struct Seen {
 }
 
 /// Each must be seen in a sample.
-const OPERATORS: [&str; 14] = [
+const OPERATORS: [&str; 15] = [
     "table",
     "model",
     "constant",
@@ -41,6 +41,7 @@ const OPERATORS: [&str; 14] = [
     "top",
     "beside",
     "temporal",
+    "ticks",
     "union",
     "recursion",
 ];
