@@ -15,6 +15,7 @@ use super::stream::{RowStream, Time, WholeRows, owner};
 use super::temporal::{Readings, row_of, temporal};
 use super::ticks::ticks;
 use super::top::top;
+use super::unnest::unnest;
 use super::{Faults, Output, Settle};
 use crate::plan::{Compiled, Node, Op};
 use crate::row::{Clock, Codec, Direction, Row, Rows, Sorted, Table};
@@ -254,6 +255,10 @@ impl<'scope> Build<'scope> {
             Op::Recurring { columns } => {
                 let (_, rows, codec) = self.given.last().expect("a step stands in its recursion");
                 pick(rows.clone(), codec, Shape::of(columns), &[], Nulls::Kept)
+            }
+            Op::Unnest { input, lists, kept } => {
+                let rows = self.node(input);
+                unnest(rows, Codec::new(input.schema.clone()), lists, *kept)
             }
             Op::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|input| self.node(input)).collect();

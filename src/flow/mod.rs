@@ -43,6 +43,7 @@ mod stream;
 mod temporal;
 mod ticks;
 mod top;
+mod unnest;
 mod worker;
 
 pub use worker::Flow;

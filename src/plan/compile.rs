@@ -295,6 +295,7 @@ impl Node {
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
             Op::Top { .. } | Op::Temporal { .. } | Op::Ticks { .. } | Op::Beside { .. } => false,
+            Op::Unnest { .. } => false,
             Op::Regroup { .. } | Op::Rerun { .. } => true,
             // Of its input nothing is known here.
             Op::Given | Op::Recurring { .. } => true,
@@ -311,6 +312,7 @@ impl Node {
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
+            Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
             Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter().collect(),
@@ -324,6 +326,7 @@ impl Node {
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
             Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
+            Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),
             Op::Union { inputs } | Op::Rerun { inputs, .. } => inputs.iter_mut().collect(),

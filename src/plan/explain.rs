@@ -74,6 +74,10 @@ fn write_node(
         Op::Given => "the shared input, below".to_string(),
         Op::Recursion { .. } => format!("recursion: incremental, an iteration at a time, at most {ITERATIONS_MAX}"),
         Op::Recurring { .. } => "what the recursion has found, an iteration later".to_string(),
+        Op::Unnest { input, lists, kept } => {
+            let without = if *kept { ", rows without items kept" } else { "" };
+            format!("unnest {}{without}: row by row, no state", names(lists, input))
+        }
         Op::Union { inputs } => format!("union of {}: no state", inputs.len()),
         Op::Rerun { work, .. } => format!("recompute: all of it when something has changed, since {}", work.why()),
     };

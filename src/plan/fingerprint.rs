@@ -33,6 +33,7 @@ impl Node {
             Op::Given => "given".to_string(),
             Op::Recurring { columns } => format!("recurring {columns:?}"),
             Op::Recursion { .. } => "recursion".to_string(),
+            Op::Unnest { lists, kept, .. } => format!("unnest {lists:?} {kept}"),
             Op::Union { .. } => "union".to_string(),
             Op::Rerun { work, .. } => format!("rerun {}", work.identity()),
         };

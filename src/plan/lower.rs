@@ -97,6 +97,7 @@ impl Lowering<'_> {
                 let rows = if empty.produce_one_row { vec![Row::empty()] } else { Vec::new() };
                 Ok(Node { op: Op::Constant { rows }, schema: self.row_schema(empty.schema.as_ref())? })
             }
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Values(values) => self.values(values),
             other => Err(self.not_yet(other)),
         }
@@ -222,17 +223,9 @@ impl Lowering<'_> {
     }
 
     fn not_yet(&self, plan: &LogicalPlan) -> Refusal {
-        match plan {
-            LogicalPlan::Unnest(_) => {
-                Refusal::new("unnest is not maintained yet", "leave the model out with --exclude")
-                    .at_words(self.sql, &["unnest"])
-            }
-            other => {
-                let name = other.display().to_string();
-                let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
-                Refusal::new(format!("`{name}` is not maintained yet"), "leave the model out with --exclude")
-            }
-        }
+        let name = plan.display().to_string();
+        let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+        Refusal::new(format!("`{name}` is not maintained yet"), "leave the model out with --exclude")
     }
 
     fn subquery(&self) -> Refusal {

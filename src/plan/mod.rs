@@ -47,6 +47,7 @@ mod temporal;
 mod ticks;
 mod top;
 mod totals;
+mod unnest;
 mod unsound;
 mod window;
 mod with;
@@ -173,6 +174,13 @@ pub enum Op {
     /// These columns of the rows that the Recursion around has found, each with the iteration that it leads to.
     Recurring {
         columns: Vec<usize>,
+    },
+    /// A row for each item of these columns, which are lists: of several the first items stand side by side, then the
+    /// second, and NULL where a list has no more. A row without items goes, unless `kept`: then it has NULLs.
+    Unnest {
+        input: Box<Node>,
+        lists: Vec<usize>,
+        kept: bool,
     },
     /// All rows of all inputs.
     Union {

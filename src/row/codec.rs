@@ -28,7 +28,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, f64_of, fixed, i32_of, i64_of, i128_of, length, read};
+use super::cell::{Kind, NULL, f64_of, fixed, i32_of, i64_of, i128_of, items, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -220,6 +220,12 @@ impl Codec {
             bytes.extend_from_slice(&row.bytes()[spans[*column].clone()]);
         }
         Row(bytes.into())
+    }
+
+    /// The items of a cell of lists, of which NULL has none.
+    pub fn items<'a>(&self, cell: &'a [u8], column: usize) -> impl Iterator<Item = &'a [u8]> {
+        let Kind::List(item) = &self.kinds[column] else { unreachable!("planning checks the type") };
+        (cell[0] != NULL).then(|| items(cell, item)).into_iter().flatten()
     }
 
     #[inline]

@@ -77,6 +77,7 @@ impl Seen {
             Op::Recurring { .. } => "recurring",
             Op::Union { .. } => "union",
             Op::Rerun { .. } => "rerun",
+            Op::Unnest { .. } => "unnest",
         };
         *self.operators.entry(name).or_default() += 1;
         node.inputs().into_iter().for_each(|input| self.note(input));
