@@ -372,3 +372,31 @@ fn a_subquery_of_many_rows_is_a_fault_until_it_has_one() {
     assert!(rows.contains(&whole), "{rows:?}");
     assert_eq!(faults, -1);
 }
+
+#[test]
+fn a_series_without_a_step_is_a_fault_until_it_has_one() {
+    let table = table("t");
+    let mut planner = Planner::new("db", "public");
+    planner.add_table(relation("t"), table.clone());
+    planner.compile(relation("q"), "select id, n from t, generate_series(1, 5, a) as n").expect("it is maintained");
+    let (tables, models) = planner.finish();
+    let flow = Flow::start(&models, &tables, 2, &Bodies::resident_only(), None).expect("it starts");
+    let row = |a: i32| {
+        let mut writer = RowWriter::default();
+        writer.push(&Datum::Int64(1));
+        writer.push(&Datum::Int32(a));
+        writer.finish()
+    };
+    let codec = Codec::new(models[0].schema().clone());
+    let step = |moment: u64, deltas: &[Delta]| {
+        flow.feed(Moment(moment), 0, deltas.iter().cloned().collect());
+        let output = flow.close(Moment(moment), BEGIN).expect("it closes");
+        let rows = output.models[0].iter().map(|(row, diff)| format!("{diff} {}", codec.show(row)));
+        let faults = output.faults[0].iter().map(|(fault, diff)| format!("{diff} {}", fault.message));
+        rows.chain(faults).collect::<Vec<_>>()
+    };
+    let zero = "the step of generate_series is zero";
+    assert_eq!(step(1, &[(row(0), 1)]), [format!("1 {zero}")]);
+    assert_eq!(step(2, &[(row(0), -1), (row(3), 1)]), ["1 id=1 n=1", "1 id=1 n=4", &format!("-1 {zero}")]);
+    assert_eq!(step(3, &[(row(3), -1)]), ["-1 id=1 n=1", "-1 id=1 n=4"]);
+}

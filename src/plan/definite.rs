@@ -180,7 +180,7 @@ pub fn executable(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         other => Ok(Transformed::no(other)),
     };
     let canonical = |node| {
-        let computes = matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
+        let computes = matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Unnest(_));
         let node = executable(node)?;
         if computes { node.transform_data(canonical_outputs) } else { Ok(node) }
     };

@@ -169,4 +169,12 @@ anti join on (a) = (id): incremental, both sides arranged by key
 ";
         assert_eq!(explained("select a from t except select id from u"), except);
     }
+
+    #[test]
+    fn lists_beside_their_rows_have_no_state() {
+        let sql = "select t.id, x from t left join generate_series(t.a, t.d) as x on true";
+        let plan = explained(sql);
+        assert!(plan.contains("rows without items kept: row by row, no state"), "{plan}");
+        assert!(!plan.contains("incremental"), "{plan}");
+    }
 }

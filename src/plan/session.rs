@@ -40,7 +40,9 @@ pub fn session(home: &Relation) -> SessionState {
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
-    state.register_udf(super::map::map()).expect("a session takes any function");
+    for function in [super::map::map(), super::series::series()] {
+        state.register_udf(function).expect("a session takes any function");
+    }
     for function in super::clock::functions() {
         state.register_udf(function).expect("a session takes any function");
     }

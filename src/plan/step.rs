@@ -12,7 +12,7 @@ use crate::row::Direction;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality};
-use datafusion::logical_expr::{self as df, Expr, LogicalPlan, Projection, SubqueryAlias, TableScan, lit};
+use datafusion::logical_expr::{self as df, Expr, LogicalPlan, Projection, SubqueryAlias, TableScan, Unnest, lit};
 use std::sync::Arc;
 
 /// No SQL names a column so.
@@ -67,6 +67,10 @@ impl Recursion {
             LogicalPlan::Filter(filter) => {
                 let filter = df::Filter::try_new(filter.predicate.clone(), carried(&filter.input)?);
                 return Ok(LogicalPlan::Filter(filter.map_err(failed)?));
+            }
+            LogicalPlan::Unnest(Unnest { input, exec_columns, options, .. }) => {
+                let unnest = Unnest::try_new(carried(input)?, exec_columns.clone(), options.clone());
+                return Ok(LogicalPlan::Unnest(unnest.map_err(failed)?));
             }
             LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => {
                 "`except` or `intersect` over"

@@ -1,10 +1,11 @@
 //! What DataFusion computes otherwise than SQL means it, and without a word: refused, since a recompute would
 //! be as wrong as what is maintained.
 
+use super::lateral::is_lateral;
 use super::refusal::Refusal;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinConstraint, JoinType, NullEquality};
+use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::logical_expr::utils::{find_aggregate_exprs, merge_schema, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
@@ -12,27 +13,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [copies, unknown_in, lateral, using, intervals, approximate];
+        let rules = [unknown_in, lateral, using, intervals, approximate];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     };
     plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
     found.map_or(Ok(()), Err)
-}
-
-/// `except all` and `intersect all`: it does not count copies.
-fn copies(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
-    let LogicalPlan::Join(join) = node else { return None };
-    let word = match join.join_type {
-        JoinType::LeftAnti => "except",
-        JoinType::LeftSemi => "intersect",
-        _ => return None,
-    };
-    let counts =
-        join.null_equality == NullEquality::NullEqualsNull && !matches!(join.left.as_ref(), LogicalPlan::Distinct(_));
-    let hint = format!("use `{word}` without `all` if copies of a row do not matter");
-    counts.then(|| Refusal::new(format!("`{word} all` is not maintained yet"), hint).at_words(sql, &[word, "all"]))
 }
 
 /// `in (select …)` is neither true nor false where a NULL could be the match. It takes that for false, which
@@ -49,16 +36,12 @@ fn unknown_in(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
     found.then(|| Refusal::new(reason, hint).at_words(sql, &["not", "in"]).at_words(sql, &["in", "(", "select"]))
 }
 
-/// A count of nothing would be NULL.
+/// What `lateral` has left as it was. Of what DataFusion makes of it, a count of nothing would be NULL.
 fn lateral(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
     let LogicalPlan::Join(join) = node else { return None };
-    let query = match join.right.as_ref() {
-        LogicalPlan::SubqueryAlias(alias) => alias.input.as_ref(),
-        other => other,
-    };
-    let hint = "group the subquery by what it compares, and join with it";
-    let refusal = || Refusal::new("a `lateral` subquery is not maintained yet", hint).at_words(sql, &["lateral"]);
-    matches!(query, LogicalPlan::Subquery(_)).then(refusal)
+    let hint = "join with it by what it compares: `join (select …) as x on …`";
+    let refusal = || Refusal::new("this `lateral` subquery is not maintained yet", hint).at_words(sql, &["lateral"]);
+    is_lateral(&join.right).then(refusal)
 }
 
 /// A column named by `using` is that of the left side, also where only the right side has a row.
@@ -135,8 +118,8 @@ mod tests {
         const IN: &str = "`in (select …)` within an expression is maintained only under `and` and `or`";
         const INTERVALS: &str = "intervals cannot be compared";
         for (sql, expected) in [
-            ("select id from t except all select id from u", "`except all` is not maintained yet"),
-            ("select id from t intersect all select id from u", "`intersect all` is not maintained yet"),
+            ("select id from t except all select id from u", "maintained"),
+            ("select id from t intersect all select id from u", "maintained"),
             ("select id from t except select id from u", "maintained"),
             ("select id from t intersect select id from t", "maintained"),
             ("select id, (select a from u) as x from t", "maintained"),
@@ -157,11 +140,11 @@ mod tests {
             ),
             (
                 "select t.id, v.n from t cross join lateral (select count(*) as n from u where u.a = t.a) as v",
-                "a `lateral` subquery is not maintained yet",
+                "maintained",
             ),
             (
-                "select t.id from t, lateral (select count(*) as n from u where u.a = t.a)",
-                "a `lateral` subquery is not maintained yet",
+                "select t.id, v.id from t, lateral (select id from u where a = t.a and exists (select 1 from u as w where w.a = t.id)) as v",
+                "this `lateral` subquery is not maintained yet",
             ),
             (
                 "select a from t full join u using (a)",

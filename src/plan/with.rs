@@ -3,6 +3,9 @@
 //! It binds a recursion without its list of columns, without what follows the selects (`order by`, `limit`), and
 //! without a `with` before them. The names are written into the first select here; the rest is refused.
 
+use super::copies::copies;
+use super::from::unnested;
+use super::lateral::plain;
 use super::refusal::Refusal;
 use super::single::single_values;
 use datafusion::common::Result as DfResult;
@@ -16,13 +19,15 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
-/// The plan of a model, as it is bound, with subqueries that stand for one value made single.
+/// The plan of a model, as it is bound, with subqueries that stand for one value made single, copies counted, and nothing
+/// lateral where that can be.
 pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     let mut statement = parse(state, sql)?;
     if let Statement::Statement(statement) = &mut statement {
         let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
+        unnested(statement.as_mut());
     }
-    single_values(state.statement_to_plan(statement).await?)
+    plain(copies(single_values(state.statement_to_plan(statement).await?)?)?)
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {

@@ -1,0 +1,156 @@
+//! Functions that give many rows, as Postgres has them: in `from` and in what is selected → `unnest` of a list.
+//!
+//! `generate_series(1, 3)`, wherever it may stand, is `unnest(generate_series(1, 3))`: to DataFusion it is a list. In
+//! `from` an alias names the column too, and `with ordinality` is one more list, of numbers. And `(s).a` is the field of a
+//! struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Statement,
+    TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+/// Writes them so.
+pub fn unnested(statement: &mut Statement) {
+    let _ = VisitMut::visit(statement, &mut Unnested { within_lists: 0 });
+}
+
+struct Unnested {
+    /// How many functions are around that take lists.
+    within_lists: usize,
+}
+
+impl VisitorMut for Unnested {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.within_lists += usize::from(matches!(factor, TableFactor::UNNEST { .. }));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.within_lists -= usize::from(matches!(factor, TableFactor::UNNEST { .. }));
+        if let Some(unnest) = unnest_of(factor) {
+            *factor = unnest;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
+        self.within_lists += usize::from(takes_lists(e));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
+        self.within_lists -= usize::from(takes_lists(e));
+        if let Expr::CompoundFieldAccess { root, access_chain } = e {
+            // What follows a name may be a part of it.
+            let named = matches!(root.as_ref(), Expr::Identifier(_));
+            let of_name = |access: &&mut AccessExpr| named && matches!(access, AccessExpr::Dot(_));
+            access_chain.iter_mut().skip_while(of_name).for_each(name_field);
+        }
+        if let Expr::Array(array) = e {
+            *e = call("make_array", std::mem::take(&mut array.elem));
+        }
+        if self.within_lists == 0 && called(e).as_deref() == Some("generate_series") {
+            *e = call("unnest", vec![e.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `(s).a` as DataFusion reads it.
+fn name_field(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(Expr::Identifier(name)) = access {
+        let name = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
+        *access = AccessExpr::Dot(Expr::value(Value::SingleQuotedString(name)));
+    }
+}
+
+fn takes_lists(e: &Expr) -> bool {
+    called(e).is_some_and(|name| {
+        matches!(name.as_str(), "unnest" | "cardinality") || name.starts_with("array_") || name.starts_with("list_")
+    })
+}
+
+/// The name of the function that is called.
+fn called(e: &Expr) -> Option<String> {
+    if let Expr::Function(function) = e { simple(&function.name) } else { None }
+}
+
+fn simple(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(name)] => Some(name.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("{name}(1)"));
+    let mut e = parser.and_then(|mut parser| parser.parse_expr()).expect("it is correct");
+    if let Expr::Function(function) = &mut e
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        list.args = arguments.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
+    }
+    e
+}
+
+/// The function as an `unnest` whose columns have names.
+fn unnest_of(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, lists, alias, ordinality) = match factor {
+        TableFactor::UNNEST { array_exprs, alias, with_offset: false, with_ordinality, .. } => {
+            ("unnest".to_string(), array_exprs.clone(), alias, *with_ordinality)
+        }
+        TableFactor::Table { name, args: Some(arguments), alias, with_ordinality, .. } => {
+            let name = simple(name)?;
+            let lists = lists(&name, &arguments.args)?;
+            (name, lists, alias, *with_ordinality)
+        }
+        TableFactor::Function { name, args, alias, .. } => {
+            let name = simple(name)?;
+            let lists = lists(&name, args)?;
+            (name, lists, alias, false)
+        }
+        _ => return None,
+    };
+    let ident = |name: &str| TableAliasColumnDef { name: Ident::new(name), data_type: None };
+    let unnamed = || TableAlias { explicit: true, name: Ident::new(&name), columns: Vec::new() };
+    let mut alias = alias.clone().unwrap_or_else(unnamed);
+    let mut array_exprs = lists;
+    if alias.columns.is_empty() && array_exprs.len() == 1 {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+    }
+    if ordinality {
+        if alias.columns.len() == array_exprs.len() {
+            alias.columns.push(ident("ordinality"));
+        }
+        let lengths = array_exprs.iter().map(|list| call("array_length", vec![list.clone()])).collect();
+        let one = Expr::value(Value::Number("1".into(), false));
+        array_exprs.push(call("generate_series", vec![one, call("greatest", lengths)]));
+    }
+    Some(TableFactor::UNNEST {
+        alias: Some(alias),
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
+}
+
+/// What a function unnests.
+fn lists(name: &str, arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
+    let argument = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+        _ => None,
+    };
+    let arguments = arguments.iter().map(argument).collect::<Option<Vec<_>>>()?;
+    Some(match name {
+        "unnest" => arguments,
+        "generate_series" => vec![call("generate_series", arguments)],
+        "string_to_table" => vec![call("string_to_array", arguments)],
+        _ => return None,
+    })
+}
