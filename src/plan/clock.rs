@@ -24,7 +24,7 @@ use std::sync::Arc;
 const OPEN: &str = "now()";
 
 /// Names under which people ask for the clock, as SQL writes them.
-const WRITTEN: [&str; 5] = ["now", "current_timestamp", "localtimestamp", "current_date", "today"];
+pub(super) const WRITTEN: [&str; 5] = ["now", "current_timestamp", "localtimestamp", "current_date", "today"];
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {

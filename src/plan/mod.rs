@@ -29,6 +29,7 @@ pub mod exact;
 mod explain;
 mod fingerprint;
 mod from;
+pub mod functions;
 mod instants;
 mod join;
 mod lateral;

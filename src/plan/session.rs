@@ -1,7 +1,7 @@
 //! DataFusion set up as we need it: types that rows can hold, names as dbt prints them, nothing that
 //! depends on chance, statistics or the number of cores.
 
-use super::Relation;
+use super::{Relation, functions};
 use crate::row::{list_of, map_of, struct_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{
@@ -34,16 +34,17 @@ pub fn session(home: &Relation) -> SessionState {
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
+        // Before DataFusion's own: the first that plans an operator has planned it.
+        .with_expr_planners(vec![Arc::new(functions::Operators)])
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
-    for function in [super::map::map(), super::series::series()] {
-        state.register_udf(function).expect("a session takes any function");
-    }
-    for function in super::clock::functions() {
+    state.add_analyzer_rule(Arc::new(functions::Casts));
+    let own = [super::map::map(), super::series::series()];
+    for function in own.into_iter().chain(functions::functions()).chain(super::clock::functions()) {
         state.register_udf(function).expect("a session takes any function");
     }
     state

@@ -5,6 +5,7 @@
 
 use super::copies::copies;
 use super::from::unnested;
+use super::functions;
 use super::lateral::plain;
 use super::refusal::Refusal;
 use super::single::single_values;
@@ -26,6 +27,7 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     if let Statement::Statement(statement) = &mut statement {
         let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
         unnested(statement.as_mut());
+        functions::rewrite(statement);
     }
     plain(copies(single_values(state.statement_to_plan(statement).await?)?)?)
 }

@@ -59,10 +59,6 @@ const CASES: &[(&str, &str)] = &[
         "with recursive n as (select 1 as i union all select max(i) + 1 from n)\nselect i from n\n",
     ),
     (
-        "a recursion read twice by itself",
-        "with recursive n as (select 1 as i union select n.i + m.i from n cross join n as m)\nselect i from n\n",
-    ),
-    (
         "a limit behind a recursion",
         "with recursive n as (select 1 as i union all select i + 1 from n limit 9)\nselect i from n\n",
     ),

@@ -193,13 +193,17 @@ impl Session {
 
     /// All rows, each value as Postgres prints it.
     pub fn query(&mut self, sql: &str) -> Vec<Vec<Option<String>>> {
-        let messages = self.runtime.block_on(self.client.simple_query(sql));
-        let messages = messages.unwrap_or_else(|e| panic!("{}\nin: {sql}", describe(&e)));
+        self.try_query(sql).unwrap_or_else(|message| panic!("{message}\nin: {sql}"))
+    }
+
+    /// The same, or what Postgres says against it.
+    pub fn try_query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, String> {
+        let messages = self.runtime.block_on(self.client.simple_query(sql)).map_err(|e| describe(&e))?;
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        rows.map(|row| (0..row.len()).map(|i| row.get(i).map(String::from)).collect()).collect()
+        Ok(rows.map(|row| (0..row.len()).map(|i| row.get(i).map(String::from)).collect()).collect())
     }
 
     /// The first value of the first row.

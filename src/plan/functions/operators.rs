@@ -1,0 +1,144 @@
+//! Operators that DataFusion's binder has not, or takes for something else; and `extract`, `substring`, `position`.
+
+use super::own::{Function, Own};
+use super::{casts, json, number, parts, regexp, text, time};
+use crate::plan::clock;
+use arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF, cast, lit};
+use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
+use std::sync::Arc;
+
+pub(super) const TABLE: &[(&str, &str)] = &[
+    ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON in text"),
+    ("text ~ pattern, text ~* pattern, text !~ pattern, text !~* pattern", "`regexp_like`"),
+    ("x ^ y", "`power(x, y)`"),
+    ("double / double", "an error where the divisor is 0"),
+    ("numeric / numeric", "16 digits behind the point, rounded"),
+    ("date + 1, date - 1", "days later or earlier"),
+    ("date - date", "days between"),
+    ("date + interval", "a timestamp; a date where it is compared with the clock"),
+    ("timestamp - timestamp", "days and a time; `extract(epoch from ..)` or a cast to text makes a column of it"),
+    ("interval * 2.5, interval / 2", "parts of months become days, parts of days a time"),
+];
+
+#[derive(Debug)]
+pub struct Operators;
+
+fn call(functions: &'static [Function], name: &str, args: Vec<Expr>) -> Expr {
+    let function = functions.iter().find(|function| function.name == name).expect("the table has it");
+    let function = Arc::new(ScalarUDF::new_from_impl(Own::new(function)));
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, args))
+}
+
+pub(super) fn is_text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
+}
+
+fn reads_clock(e: &Expr) -> bool {
+    let reads = |e: &Expr| matches!(e, Expr::ScalarFunction(call) if clock::WRITTEN.contains(&call.func.name()));
+    e.exists(|e| Ok(reads(e))).unwrap_or(true)
+}
+
+fn days(by: &Expr, sign: i32) -> Option<Expr> {
+    let Expr::Literal(ScalarValue::Int64(Some(days)), _) = by else { return None };
+    let days = i32::try_from(*days).ok()?.checked_mul(sign)?;
+    Some(lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, days, 0)))))
+}
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        let types = (raw.left.get_type(schema), raw.right.get_type(schema));
+        let (Ok(of_left), Ok(of_right)) = types else { return Ok(PlannerResult::Original(raw)) };
+        Ok(match planned(&raw, &of_left, &of_right) {
+            Some(e) => PlannerResult::Planned(e),
+            None => PlannerResult::Original(raw),
+        })
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        let field = match &args[0] {
+            Expr::Literal(field, _) => field.try_as_str().flatten().unwrap_or_default().to_lowercase(),
+            _ => String::new(),
+        };
+        let scale = parts::scale(&field);
+        let exact = call(time::FUNCTIONS, "extract", args);
+        Ok(PlannerResult::Planned(if scale == 6 { exact } else { cast(exact, DataType::Decimal128(20, scale)) }))
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(text::FUNCTIONS, "substr", args)))
+    }
+}
+
+fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Option<Expr> {
+    use DataType::{Date32 as Date, Decimal128, Duration, Interval, Timestamp};
+    let (left, right) = (&raw.left, &raw.right);
+    let both = || vec![left.clone(), right.clone()];
+    let swapped = || vec![right.clone(), left.clone()];
+    let day_number = |e: &Expr| cast(e.clone(), DataType::Int32);
+    let clocked = || reads_clock(left) || reads_clock(right);
+    Some(match (&raw.op, of_left, of_right) {
+        (Op::Arrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get", both()),
+        (Op::LongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_text", both()),
+        (Op::HashArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path", both()),
+        (Op::HashLongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path_text", both()),
+        (Op::PGRegexMatch | Op::PGRegexNotMatch | Op::PGRegexIMatch | Op::PGRegexNotIMatch, one, other)
+            if is_text(one) && is_text(other) =>
+        {
+            let mut args = both();
+            args.extend(matches!(raw.op, Op::PGRegexIMatch | Op::PGRegexNotIMatch).then(|| lit("i")));
+            let found = call(regexp::FUNCTIONS, "regexp_like", args);
+            if matches!(raw.op, Op::PGRegexNotMatch | Op::PGRegexNotIMatch) { !found } else { found }
+        }
+        (Op::PGExp, _, _) => call(number::FUNCTIONS, "power", both()),
+
+        (Op::Plus, Date, number) if number.is_integer() => match days(right, 1) {
+            Some(days) => left.clone() + days,
+            None => cast(day_number(left) + right.clone(), Date),
+        },
+        (Op::Plus, number, Date) if number.is_integer() => match days(left, 1) {
+            Some(days) => right.clone() + days,
+            None => cast(left.clone() + day_number(right), Date),
+        },
+        (Op::Minus, Date, number) if number.is_integer() => match days(right, 1) {
+            Some(days) => left.clone() - days,
+            None => cast(day_number(left) - right.clone(), Date),
+        },
+        (Op::Minus, Date, Date) if !clocked() => day_number(left) - day_number(right),
+        (Op::Plus, Date, Interval(_)) if !clocked() => casts::as_timestamp(left.clone()) + right.clone(),
+        (Op::Minus, Date, Interval(_)) if !clocked() => casts::as_timestamp(left.clone()) - right.clone(),
+        (Op::Plus, Interval(_), Date) if !clocked() => casts::as_timestamp(right.clone()) + left.clone(),
+        (Op::Minus, Timestamp(_, one), Timestamp(_, other)) if !clocked() && one.is_some() != other.is_some() => {
+            casts::as_timestamp(left.clone()) - casts::as_timestamp(right.clone())
+        }
+        (Op::Minus, Timestamp(..), Date) | (Op::Minus, Date, Timestamp(..)) if !clocked() => {
+            casts::as_timestamp(left.clone()) - casts::as_timestamp(right.clone())
+        }
+
+        (Op::Multiply, Interval(_) | Duration(_), number) if number.is_numeric() => {
+            call(time::FUNCTIONS, "interval_times", both())
+        }
+        (Op::Multiply, number, Interval(_) | Duration(_)) if number.is_numeric() => {
+            call(time::FUNCTIONS, "interval_times", swapped())
+        }
+        (Op::Divide, Interval(_) | Duration(_), number) if number.is_numeric() => {
+            let by = call(number::FUNCTIONS, "double_divide", vec![lit(1.0), right.clone()]);
+            call(time::FUNCTIONS, "interval_times", vec![left.clone(), by])
+        }
+
+        (Op::Divide, one, other)
+            if (one.is_floating() && other.is_numeric()) || (one.is_numeric() && other.is_floating()) =>
+        {
+            call(number::FUNCTIONS, "double_divide", both())
+        }
+        (Op::Divide, Decimal128(..), other) if matches!(other, Decimal128(..)) || other.is_integer() => {
+            call(number::FUNCTIONS, "numeric_divide", both())
+        }
+        (Op::Divide, one, Decimal128(..)) if one.is_integer() => call(number::FUNCTIONS, "numeric_divide", both()),
+        _ => return None,
+    })
+}

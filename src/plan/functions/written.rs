@@ -1,0 +1,112 @@
+//! What DataFusion's binder cannot bind, or would bind wrongly, written so that it can: in the SQL's own tree.
+
+use datafusion::sql::sqlparser::ast::{
+    self, CastKind, CharacterLength, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value,
+    VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+pub(super) const TABLE: &[(&str, &str)] = &[
+    ("x at time zone 'Europe/Berlin'", "`timezone('Europe/Berlin', x)`: with a zone without it, without one with it"),
+    ("cast(x as varchar(3)), x::char(3)", "cut to so many characters"),
+    ("x::json, x::jsonb", "text"),
+    ("interval '1 year 04:05:06'", "intervals with a time"),
+    ("@ x", "`abs(x)`"),
+    ("x similar to 'a%'", "`similar_to(x, 'a%')`"),
+    ("dateadd(day, 1, x), datediff(day, x, y)", "the unit as a word or as text"),
+];
+
+/// Functions whose first argument is a unit, often written as a word.
+const OF_UNITS: [&str; 5] = ["dateadd", "date_add", "datediff", "date_diff", "timestampadd"];
+
+pub fn rewrite(statement: &mut Statement) {
+    let _ = VisitMut::visit(statement, &mut Rewrite);
+}
+
+struct Rewrite;
+
+impl VisitorMut for Rewrite {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
+        let null = || Expr::value(Value::Null);
+        match e {
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                let args =
+                    vec![std::mem::replace(time_zone.as_mut(), null()), std::mem::replace(timestamp.as_mut(), null())];
+                *e = call("timezone", args);
+            }
+            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, data_type, .. } => {
+                if matches!(data_type, DataType::JSON | DataType::JSONB) {
+                    *data_type = DataType::Text;
+                } else if let Some(length) = length(data_type) {
+                    *data_type = DataType::Text;
+                    let length = Expr::value(Value::Number(length.to_string(), false));
+                    let cast = std::mem::replace(e, null());
+                    *e = call("left", vec![cast, length]);
+                }
+            }
+            Expr::Interval(interval) if interval.leading_field.is_none() => {
+                if let Expr::Value(value) = interval.value.as_ref()
+                    && let Value::SingleQuotedString(text) = &value.value
+                    && text.contains(':')
+                {
+                    let expr = Box::new(Expr::value(Value::SingleQuotedString(text.clone())));
+                    let data_type = DataType::Interval { fields: None, precision: None };
+                    *e = Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, array: false };
+                }
+            }
+            Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+                let args = vec![std::mem::replace(expr.as_mut(), null()), std::mem::replace(pattern.as_mut(), null())];
+                let similar = call("similar_to", args);
+                *e = match negated {
+                    true => Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(similar) },
+                    false => similar,
+                };
+            }
+            Expr::UnaryOp { op: ast::UnaryOperator::PGAbs, expr } => {
+                *e = call("abs", vec![std::mem::replace(expr.as_mut(), null())]);
+            }
+            Expr::Function(function) => {
+                let name = function.name.to_string().to_lowercase();
+                if OF_UNITS.contains(&name.as_str())
+                    && let FunctionArguments::List(list) = &mut function.args
+                    && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
+                    && let Expr::Identifier(word) = unit
+                {
+                    *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// How many characters a type takes, if it says so.
+fn length(data_type: &DataType) -> Option<u64> {
+    match data_type {
+        DataType::Varchar(Some(length))
+        | DataType::CharacterVarying(Some(length))
+        | DataType::CharVarying(Some(length))
+        | DataType::Char(Some(length))
+        | DataType::Character(Some(length)) => match length {
+            CharacterLength::IntegerLength { length, .. } => Some(*length),
+            CharacterLength::Max => None,
+        },
+        _ => None,
+    }
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let nothing = Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("\"{name}\"()"));
+    let mut e = nothing.and_then(|mut parser| parser.parse_expr()).expect("it is correct");
+    if let Expr::Function(function) = &mut e
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        list.args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    }
+    e
+}
