@@ -2,7 +2,8 @@
 //!
 //! Where both have an exact type, values are equal. Where one has a double (DuckDB's quotients and averages of decimals
 //! are; ours are decimals, cut off), they are equal but for rounding: by a part in 10⁹, or by so many units of our last
-//! decimal place as a query may carry on by multiplying.
+//! decimal place as a query may carry on by multiplying. Where a query itself rounds to so many decimal places, a tie
+//! may have gone the other way: 1.025 is a tie as a decimal, and below it as a double.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -10,8 +11,8 @@ use arrow::datatypes::{DataType, Float64Type};
 
 const UNITS: f64 = 100.0;
 
-/// The first rows in which they differ, if they do.
-pub fn difference(ours: &RecordBatch, theirs: &RecordBatch) -> Option<String> {
+/// The first rows in which they differ, if they do; where the query rounds, to so many places.
+pub fn difference(ours: &RecordBatch, theirs: &RecordBatch, rounds: Option<i32>) -> Option<String> {
     if ours.num_columns() != theirs.num_columns() {
         return Some(format!("{} columns, not {}", ours.num_columns(), theirs.num_columns()));
     }
@@ -21,6 +22,7 @@ pub fn difference(ours: &RecordBatch, theirs: &RecordBatch) -> Option<String> {
         DataType::Decimal128(_, scale) => UNITS * 10f64.powi(-i32::from(*scale)),
         _ => 0.0,
     });
+    let units = units.map(|units| units.max(rounds.map_or(0.0, |places| 10f64.powi(-places))));
     let units: Vec<f64> = units.collect();
     let (ours, theirs) = (rows(ours, &inexact), rows(theirs, &inexact));
     let equal = |a: &Line, b: &Line| {
@@ -103,7 +105,7 @@ mod tests {
             answer([None, Some("a")], floats([2.0, 10.0 / 3.0])),
             answer([Some("a"), None], decimals([333_333_330, 200_000_000], 8)),
         ] {
-            assert_eq!(difference(&ours, &theirs), None);
+            assert_eq!(difference(&ours, &theirs, None), None);
         }
     }
 
@@ -119,8 +121,20 @@ mod tests {
             ours.slice(0, 1),
             ours.project(&[0]).expect("a column of it"),
         ] {
-            assert!(difference(&ours, &theirs).is_some(), "{theirs:?}");
-            assert!(difference(&theirs, &ours).is_some(), "{theirs:?}");
+            assert!(difference(&ours, &theirs, None).is_some(), "{theirs:?}");
+            assert!(difference(&theirs, &ours, None).is_some(), "{theirs:?}");
         }
+    }
+
+    #[test]
+    fn a_tie_goes_either_way_where_the_query_rounds_and_no_further() {
+        let ours = answer([Some("a"), None], decimals([103, 200], 2));
+        for (other, rounds, same) in [(1.02, Some(2), true), (1.02, Some(3), false), (1.0, Some(2), false)] {
+            let ours = answer([Some("a"), None], decimals([1_030_000_000, 2_000_000_000], 9));
+            let theirs = answer([Some("a"), None], floats([other, 2.0]));
+            assert_eq!(difference(&ours, &theirs, rounds).is_none(), same, "{other} {rounds:?}");
+        }
+        let theirs = answer([Some("a"), None], decimals([102, 200], 2));
+        assert!(difference(&ours, &theirs, Some(2)).is_some(), "both are exact");
     }
 }
