@@ -503,7 +503,7 @@ impl<'a> Grammar<'a> {
         if rows == Rows::MayFail && self.dice.one_in(12) && !dropped {
             return format!(" where {} > 5", self.division(&from.columns));
         }
-        match self.dice.below(12) {
+        match self.dice.below(15) {
             0..=2 => format!(" where {}", self.predicate(&from.columns, 2)),
             3 | 4 if from.divides() => String::new(),
             3 => {

@@ -2,7 +2,8 @@
 
 use super::casts::text_of;
 use super::own::{Args, Function, Kind, bad};
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StringArray};
+use crate::row::list_of;
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use std::sync::Arc;
@@ -143,6 +144,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         work: |args| texts(args, |row| Ok(format!("'{}'", args.text(0, row).replace('\'', "''")))),
         does: "a text as SQL writes it",
         differs: "none",
+    },
+    Function {
+        name: "string_to_array",
+        aliases: &["string_to_list"],
+        takes: &[&[Text, Text], &[Text, Text, Text]],
+        gives: |_| list_of(DataType::Utf8),
+        work: string_to_array,
+        does: "the parts of a text between delimiters, its characters where that is NULL; what is the third argument is NULL",
+        differs: "makes one empty part of an empty text, which has none",
     },
     Function {
         name: "array_to_string",
@@ -299,6 +309,27 @@ fn replace(args: &Args) -> DfResult<ArrayRef> {
         let (text, from, to) = (args.text(0, row), args.text(1, row), args.text(2, row));
         Ok(if from.is_empty() { text.to_string() } else { text.replace(from, to) })
     })
+}
+
+fn string_to_array(args: &Args) -> DfResult<ArrayRef> {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..args.rows {
+        if args.is_null(0, row) {
+            lists.append_null();
+            continue;
+        }
+        let text = args.text(0, row);
+        let null = (args.len() > 2 && !args.is_null(2, row)).then(|| args.text(2, row));
+        let mut part = |part: &str| lists.values().append_option((Some(part) != null).then_some(part));
+        match (!args.is_null(1, row)).then(|| args.text(1, row)) {
+            _ if text.is_empty() => {}
+            None => text.chars().for_each(|c| part(c.encode_utf8(&mut [0; 4]))),
+            Some("") => part(text),
+            Some(delimiter) => text.split(delimiter).for_each(part),
+        }
+        lists.append(true);
+    }
+    Ok(Arc::new(lists.finish()))
 }
 
 fn array_to_string(args: &Args) -> DfResult<ArrayRef> {
