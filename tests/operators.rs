@@ -16,16 +16,13 @@ mod life;
 mod seen;
 
 use case::Case;
+use life::{RUNNING, tell_of_panics};
 use seen::Seen;
-use std::sync::Mutex;
 
 /// So many cases `make test` runs.
 const SAMPLE: u64 = 150;
 /// After so many failures enough is known.
 const FAILURES_MAX: usize = 3;
-
-/// What is running, for the last words of a panic.
-static RUNNING: Mutex<String> = Mutex::new(String::new());
 
 #[test]
 fn random_queries_equal_their_recompute_at_every_moment() {
@@ -54,16 +51,4 @@ fn random_queries_equal_their_recompute_at_every_moment() {
     if cases >= SAMPLE {
         seen.assert_enough();
     }
-}
-
-/// A panic tells of its case; and the death of a worker, for which the others would wait for ever, ends the process.
-fn tell_of_panics() {
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        tell(info);
-        eprintln!("in {}", RUNNING.lock().expect("nobody dies holding it"));
-        if std::thread::current().name().is_some_and(|name| name.starts_with("timely")) {
-            std::process::exit(1);
-        }
-    }));
 }

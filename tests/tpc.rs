@@ -9,6 +9,8 @@ mod answer;
 mod duckdb;
 #[path = "support/life.rs"]
 mod life;
+#[path = "support/python.rs"]
+mod python;
 
 use answer::difference;
 use driftless::flow::Flow;

@@ -239,3 +239,18 @@ pub fn show(codec: &Codec, rows: &Counted) -> String {
     let line = |(row, diff): (&Row, &Diff)| format!("  {diff} × {}\n", codec.show(row));
     rows.iter().map(line).collect()
 }
+
+/// What is running, for the last words of a panic.
+pub static RUNNING: Mutex<String> = Mutex::new(String::new());
+
+/// A panic tells of its case; and the death of a worker, for which the others would wait for ever, ends the process.
+pub fn tell_of_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tell(info);
+        eprintln!("in {}", RUNNING.lock().expect("nobody dies holding it"));
+        if std::thread::current().name().is_some_and(|name| name.starts_with("timely")) {
+            std::process::exit(1);
+        }
+    }));
+}

@@ -1,21 +1,17 @@
-//! A suite of tables, queries, changes and answers, as DuckDB has them: a Python process behind a pipe
-//! (`tests/support/tpc.py`), and rows in Parquet files.
-
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+//! A suite of tables, queries, changes and answers, as DuckDB has them: `tests/support/tpc.py`, and rows in Parquet
+//! files.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int32Type;
 use driftless::row::{Codec, Rows, Table, TableName};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::python::Python;
 
 pub struct DuckDb {
-    python: Child,
-    requests: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    python: Python,
     folder: tempfile::TempDir,
     pub tables: Vec<Table>,
     /// As its extension has them.
@@ -25,23 +21,13 @@ pub struct DuckDb {
 impl DuckDb {
     /// The suite's rows, of which [`DuckDb::rows`] gives those it begins with.
     pub fn start(suite: &str, scale: f64) -> DuckDb {
-        let home = || Path::new(&std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, Into::into);
-        let mut python = Command::new(cache.join("driftless/venv/bin/python"))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tpc.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python starts: run `make setup`");
-        // No leash: at the end of its input it leaves by itself.
-        let (requests, answers) = (python.stdin.take(), python.stdout.take());
-        let answers = BufReader::new(answers.expect("piped"));
+        let python = Python::start("tpc.py");
         let folder = tempfile::tempdir().expect("a temporary directory");
         let (tables, queries) = (Vec::new(), Vec::new());
-        let mut duckdb = DuckDb { python, requests, answers, folder, tables, queries };
+        let mut duckdb = DuckDb { python, folder, tables, queries };
         let folder = duckdb.folder.path().to_path_buf();
-        let mut answer = duckdb.ask(&json!({ "do": "generate", "suite": suite, "scale": scale, "folder": folder }));
-        duckdb.ask(&json!({ "do": "begin" }));
+        let mut answer = duckdb.python.ask(&json!({ "do": "generate", "suite": suite, "scale": scale, "folder": folder }));
+        duckdb.python.ask(&json!({ "do": "begin" }));
         duckdb.queries = serde_json::from_value(answer["queries"].take()).expect("texts");
         let tables: Vec<(String, Vec<usize>)> = serde_json::from_value(answer["tables"].take()).expect("keys");
         for (name, key) in tables {
@@ -55,7 +41,7 @@ impl DuckDb {
 
     /// Inserts, updates and deletes of about this share of all tables' rows.
     pub fn change(&mut self, seed: u64, share: f64) {
-        self.ask(&json!({ "do": "change", "seed": seed, "share": share }));
+        self.python.ask(&json!({ "do": "change", "seed": seed, "share": share }));
     }
 
     /// What the last change did to these columns of a table.
@@ -71,7 +57,7 @@ impl DuckDb {
     /// Its answers to all queries over the rows as they are now; none to one with a subquery that stands for one
     /// value and gives many rows.
     pub fn answers(&mut self) -> Vec<Option<RecordBatch>> {
-        let mut answer = self.ask(&json!({ "do": "answer" }));
+        let mut answer = self.python.ask(&json!({ "do": "answer" }));
         let answered: Vec<bool> = serde_json::from_value(answer["answered"].take()).expect("one for each query");
         let read = |(query, answered): (usize, bool)| answered.then(|| self.read(&query.to_string()));
         answered.into_iter().enumerate().map(read).collect()
@@ -83,24 +69,5 @@ impl DuckDb {
         let schema = reader.schema().clone();
         let batches = reader.build().expect("it is readable").collect::<Result<Vec<_>, _>>();
         concat_batches(&schema, &batches.expect("it is readable")).expect("of one schema")
-    }
-
-    fn ask(&mut self, request: &Value) -> Value {
-        let requests = self.requests.as_mut().expect("open until dropped");
-        writeln!(requests, "{request}").expect("DuckDB listens");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("DuckDB answers");
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in the answer {line:?}"));
-        if let Some(error) = answer["error"].as_str() {
-            panic!("{request}: {error}");
-        }
-        answer
-    }
-}
-
-impl Drop for DuckDb {
-    fn drop(&mut self) {
-        self.requests = None;
-        let _ = self.python.wait();
     }
 }
