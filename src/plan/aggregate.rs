@@ -295,9 +295,10 @@ impl Lowering<'_> {
             let Expr::AggregateFunction(mut call) = call.clone().unalias_nested().data else {
                 return Err(Refusal::new(format!("`{call}` is not an aggregate"), "report this model"));
             };
+            let order_by = call.params.order_by.iter_mut().map(|by| &mut by.expr);
+            let expressions = call.params.args.iter_mut().chain(order_by);
             let is_column = |e: &&mut Expr| !matches!(e, Expr::Literal(_, _));
-            call.params.args.iter_mut().filter(is_column).for_each(|e| *e = column(e).1);
-            call.params.order_by.iter_mut().for_each(|by| by.expr = column(&by.expr).1);
+            expressions.filter(is_column).for_each(|e| *e = column(e).1);
             let filter = call.params.filter.take().map(|filter| column(&filter).1);
             call.params.filter = [filter, seen.clone()].into_iter().flatten().reduce(Expr::and).map(Box::new);
             Ok(Expr::AggregateFunction(call))

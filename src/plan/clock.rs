@@ -110,15 +110,14 @@ fn replaced(plan: LogicalPlan, clock: &Expr) -> DfResult<Transformed<LogicalPlan
     })
 }
 
-/// Rules of DataFusion 53.1 that must not run where the clock is read: one would compute what several comparisons have
-/// in common outside of their filters; the other, where at some reading no row passes, drops grouping sets with all
-/// their rows, that for `()` too.
-const RULES_LEFT_OUT: [&str; 2] = ["common_sub_expression_eliminate", "propagate_empty_relation"];
+/// A rule of DataFusion 53.1 that must not run where the clock is read: it would compute what several comparisons have
+/// in common outside of their filters.
+const RULE_LEFT_OUT: &str = "common_sub_expression_eliminate";
 
 /// Optimises a plan that reads the clock, so that every comparison with it stands whole in a filter.
 pub(super) fn optimise(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let analysed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-    let rules = state.optimizers().iter().filter(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
+    let rules = state.optimizers().iter().filter(|rule| rule.name() != RULE_LEFT_OUT);
     let optimised = Optimizer::with_rules(rules.cloned().collect()).optimize(analysed, state, |_, _| {})?;
     optimised.transform_up(beside_its_join).data()
 }

@@ -42,6 +42,8 @@ pub fn session(home: &Relation) -> SessionState {
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
+    let variance = datafusion::functions_aggregate::variance::var_samp_udaf().as_ref().clone();
+    state.register_udaf(Arc::new(variance.with_aliases(["variance"]))).expect("a session takes any function");
     state.add_analyzer_rule(Arc::new(functions::Casts));
     let own = [super::map::map(), super::series::series()];
     for function in own.into_iter().chain(functions::functions()).chain(super::clock::functions()) {
@@ -54,9 +56,10 @@ pub fn session(home: &Relation) -> SessionState {
 /// plans where they do not see that those settle an order; take columns of mark joins for others and fail; move a
 /// filter that reads no column beneath a group of everything, whose one row then passes it; forget the group of NULL
 /// where only the first groups are asked for (`LimitAggregation`); take one aggregate for another where they know its
-/// result (`aggregate_statistics`); move an offset beneath a sort; and count no rows as one group where groups are by
-/// constants alone (`eliminate_group_by_constant`).
-const RULES_LEFT_OUT: [&str; 10] = [
+/// result (`aggregate_statistics`); move an offset beneath a sort; count no rows as one group where groups are by
+/// constants alone (`eliminate_group_by_constant`); and drop grouping sets over what is known to have no rows, with the
+/// row for `()` too (`propagate_empty_relation`).
+const RULES_LEFT_OUT: [&str; 11] = [
     "EnforceSorting",
     "SanityCheckPlan",
     "aggregate_statistics",
@@ -67,6 +70,7 @@ const RULES_LEFT_OUT: [&str; 10] = [
     "LimitPushPastWindows",
     "LimitPushdown",
     "eliminate_group_by_constant",
+    "propagate_empty_relation",
 ];
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {

@@ -1,8 +1,8 @@
 //! What DataFusion's binder cannot bind, or would bind wrongly, written so that it can: in the SQL's own tree.
 
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, CharacterLength, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value,
-    VisitMut, VisitorMut,
+    self, BinaryOperator, CastKind, CharacterLength, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Statement, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -66,6 +66,10 @@ impl VisitorMut for Rewrite {
                     false => similar,
                 };
             }
+            Expr::IsDistinctFrom(..)
+            | Expr::IsNotDistinctFrom(..)
+            | Expr::UnaryOp { op: ast::UnaryOperator::Not, .. }
+            | Expr::BinaryOp { op: BinaryOperator::And, .. } => put_outside(e),
             Expr::UnaryOp { op: ast::UnaryOperator::PGAbs, expr } => {
                 *e = call("abs", vec![std::mem::replace(expr.as_mut(), null())]);
             }
@@ -83,6 +87,31 @@ impl VisitorMut for Rewrite {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// `a is distinct from b and c`: the parser takes all of `b and c` for the right side. So `and` and `or` without
+/// parentheses of their own go outside of it, and of what it stands in.
+fn put_outside(e: &mut Expr) {
+    let (right, and_is_looser) = match e {
+        Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => (right, true),
+        Expr::UnaryOp { expr, .. } => (expr, true),
+        Expr::BinaryOp { right, .. } => (right, false),
+        _ => return,
+    };
+    let mut outside = std::mem::replace(right.as_mut(), Expr::value(Value::Null));
+    std::mem::swap(leftmost(&mut outside, and_is_looser), right.as_mut());
+    let inside = std::mem::replace(e, outside);
+    *leftmost(e, and_is_looser) = inside;
+}
+
+/// What stands before the first `or`, and `and` if that is looser too.
+fn leftmost(e: &mut Expr, and_is_looser: bool) -> &mut Expr {
+    let is_looser = |op: &BinaryOperator| *op == BinaryOperator::Or || and_is_looser && *op == BinaryOperator::And;
+    if !matches!(e, Expr::BinaryOp { op, .. } if is_looser(op)) {
+        return e;
+    }
+    let Expr::BinaryOp { left, .. } = e else { unreachable!("it was one") };
+    leftmost(left, and_is_looser)
 }
 
 /// How many characters a type takes, if it says so.
