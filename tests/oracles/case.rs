@@ -84,7 +84,7 @@ impl Case {
             planner.add_table(relation(&table.name.name), table.clone());
         }
         if let Err(refusal) = planner.compile(relation("m"), &self.sql) {
-            *seen.refused.entry(refusal.reason).or_default() += 1;
+            seen.refused.entry(refusal.reason).or_insert_with(|| (0, self.sql.clone())).0 += 1;
             return Ok(());
         }
         let (tables, models) = planner.finish();
@@ -278,7 +278,7 @@ fn as_relation(table: &Table) -> Relation {
     };
     let column = |field: &Arc<Field>| Column { name: field.name().clone(), kind: kind(field) };
     let columns = table.schema.fields().iter().map(column).collect();
-    Relation { name: table.name.name.clone(), columns, rows: 6.0 }
+    Relation { name: table.name.name.clone(), columns, rows: 7.0 }
 }
 
 /// A table of columns of any types; with a key, or with some rows twice; now and then without a row.
@@ -301,11 +301,11 @@ fn filled(dice: &mut Dice, name: &str) -> Filled {
         fields.push(Field::new(name, dice.pick(&types).clone(), true));
     }
     let table = Table { name: TableName::new("public", name), schema: Arc::new(Schema::new(fields)), key: vec![0] };
-    let size = if dice.one_in(12) { 0 } else { 1 + dice.below(12) };
+    let size = if dice.one_in(12) { 0 } else { 4 + dice.below(10) };
     let mut lines: Vec<Line> = Vec::new();
     for number in 0..size {
         let from = 1 + dice.below(MOMENTS);
-        let until = (from < MOMENTS && dice.one_in(3)).then(|| from + 1 + dice.below(MOMENTS - from));
+        let until = (from < MOMENTS && dice.one_in(4)).then(|| from + 1 + dice.below(MOMENTS - from));
         let mut cells: Vec<Datum> = table.schema.fields().iter().map(|field| cell(dice, field.data_type())).collect();
         if keyed {
             cells[0] = Datum::Int64(number as i64);
@@ -323,7 +323,9 @@ fn cell(dice: &mut Dice, data_type: &DataType) -> Datum {
         _ if dice.one_in(7) => Datum::Null,
         DataType::Int32 => Datum::Int32(if dice.one_in(12) { -17 } else { number as i32 }),
         DataType::Int64 => Datum::Int64(if dice.one_in(12) { 5_000_000_000 } else { number }),
-        DataType::Utf8 => Datum::Text((*dice.pick(&["x", "y", " z ", "ü", "", "X", "x-y", "12", "Über xy"])).to_string()),
+        DataType::Utf8 => {
+            Datum::Text((*dice.pick(&["x", "y", " z ", "ü", "", "X", "x-y", "12", "Über xy"])).to_string())
+        }
         DataType::Decimal128(..) => Datum::Decimal(i128::from(number) * 75 - 150),
         // Sums of these are exact.
         DataType::Float64 => Datum::Float64(*dice.pick(&[0.0, 0.25, 0.5, 1.5, 2.5, -3.25, 100.0, 7.0])),

@@ -54,7 +54,8 @@ impl Grammar<'_> {
             }
             Kind::Timestamp => {
                 let date = of(Kind::Date);
-                match self.choices.below(6) {
+                match self.choices.below(7) {
+                    6 => format!("({one} + {} * interval '1 hour')", self.choices.below(50)),
                     0 => format!("({one} + interval '{}')", self.length()),
                     1 => format!("({one} - interval '{}')", self.length()),
                     2 => format!("date_trunc('{}', {one})", self.unit()),
@@ -103,10 +104,13 @@ impl Grammar<'_> {
                     format!("cast(extract({part} from {from}) as integer)")
                 }
             },
-            Kind::Timestamp => {
-                let part = self.choices.word(&["hour", "minute", "year", "month"]);
-                format!("cast(date_part('{part}', {from}) as integer)")
-            }
+            Kind::Timestamp => match self.choices.below(2) {
+                0 => format!("cast(extract(epoch from {from} - timestamp '2024-02-0{number}') as bigint)"),
+                _ => {
+                    let part = self.choices.word(&["hour", "minute", "year", "month"]);
+                    format!("cast(date_part('{part}', {from}) as integer)")
+                }
+            },
             Kind::Numeric | Kind::Double => format!("cast({from} as bigint)"),
             Kind::Bool => format!("cast({from} as integer)"),
             _ => match self.choices.below(8) {
@@ -247,9 +251,9 @@ impl Grammar<'_> {
     pub fn asks(&mut self, columns: &[Column]) -> String {
         let other = self.one(0);
         let not = if self.choices.one_in(3) { "not " } else { "" };
-        match self.choices.below(8) {
-            0 | 1 => format!("{not}exists (select 1 from {}{})", other.sql, self.correlated(columns, &other)),
-            2 | 3 => {
+        match self.choices.below(28) {
+            0..=7 => format!("{not}exists (select 1 from {}{})", other.sql, self.correlated(columns, &other)),
+            8..=15 => {
                 let column = self.choices.pick(&other.columns).clone();
                 let value = self.within(columns, column.kind, 1);
                 let filter = match self.choices.below(3) {
@@ -259,14 +263,14 @@ impl Grammar<'_> {
                 };
                 format!("{value} {not}in (select {} from {}{filter})", column.name, other.sql)
             }
-            4 | 5 => {
+            16..=22 => {
                 let (call, kind) = self.aggregate(&other.columns, false);
                 let than = self.comparison();
                 let value = self.within(columns, kind, 1);
                 let filter = if self.choices.one_in(2) { self.correlated(columns, &other) } else { String::new() };
                 format!("{value} {than} (select {call} from {}{filter})", other.sql)
             }
-            6 => {
+            23..=26 => {
                 let column = self.choices.pick(&other.columns).clone();
                 let value = self.within(columns, column.kind, 1);
                 let than = self.comparison();
@@ -312,11 +316,17 @@ impl Grammar<'_> {
             3..=5 if number => (format!("sum({value})"), kind),
             6 if number => (format!("sum(distinct {value})"), kind),
             7 if kind == Kind::Bool => (format!("{}({value})", self.choices.word(&["bool_and", "bool_or"])), kind),
-            8 if kind == Kind::Text => (format!("string_agg({value}, '/' order by {value})"), kind),
-            9 if kind == Kind::Text => (format!("string_agg(distinct {value}, '/' order by {value})"), kind),
+            8 if kind == Kind::Text => (format!("string_agg({value}, '/' order by {})", self.total(columns)), kind),
+            9 if kind == Kind::Text => {
+                (format!("string_agg(distinct {value}, '/' order by {value}{})", self.direction()), kind)
+            }
             10 if kind == Kind::Int => {
                 let case = self.predicate(columns, 1);
                 (format!("sum(case when {case} then 1 else 0 end)"), kind)
+            }
+            // Ours of numerics have four digits more than these, Postgres' have sixteen.
+            12 | 13 if kind == Kind::Numeric => {
+                return (format!("round(avg(cast({value} as numeric(24, 4))), 6)"), Kind::Inexact);
             }
             12 | 13 if number => (format!("avg({value})"), Kind::Inexact),
             14 if number => {
@@ -383,7 +393,7 @@ impl Grammar<'_> {
         match self.choices.below(5) {
             0 => ("count(*)".to_string(), Kind::Int),
             1 if kind.is_number() => (format!("sum({value})"), kind),
-            2 if kind.is_number() && shown => (format!("avg({value})"), Kind::Inexact),
+            2 if matches!(kind, Kind::Int | Kind::Double) && shown => (format!("avg({value})"), Kind::Inexact),
             3 if kind != Kind::Bool => (format!("{}({value})", self.choices.word(&["min", "max"])), kind),
             _ => (format!("count({value})"), Kind::Int),
         }
@@ -410,16 +420,8 @@ impl Grammar<'_> {
     }
 }
 
-const KINDS_IN_INTEGERS: [Kind; 8] = [
-    Kind::Int,
-    Kind::Int,
-    Kind::Text,
-    Kind::Date,
-    Kind::Timestamp,
-    Kind::Numeric,
-    Kind::Double,
-    Kind::Bool,
-];
+const KINDS_IN_INTEGERS: [Kind; 8] =
+    [Kind::Int, Kind::Int, Kind::Text, Kind::Date, Kind::Timestamp, Kind::Numeric, Kind::Double, Kind::Bool];
 
 /// What text is made of; other text is half of it.
 const KINDS_IN_TEXTS: [Kind; 11] = [

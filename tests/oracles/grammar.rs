@@ -299,7 +299,8 @@ impl Grammar<'_> {
         let ints = of_kind(&columns, Kind::Int).map(|c| format!("60 / ({} - 3)", c.name));
         let texts = of_kind(&columns, Kind::Text).map(|c| format!("cast({} as integer)", c.name));
         let roots = of_kind(&columns, Kind::Double).map(|c| format!("sqrt({})", c.name));
-        let values = of_kind(&columns, Kind::Date).map(|c| format!("(select {} from {})", c.name, relation.name));
+        let values = of_kind(&columns, Kind::Date)
+            .map(|c| format!("(select i.{} from {} as i)", c.name.trim_start_matches("r."), relation.name));
         let all: Vec<String> = ints.chain(texts).chain(roots).chain(values).collect();
         if all.is_empty() {
             return format!("select count(*) as c from {} as r", relation.name);
@@ -338,10 +339,10 @@ impl Grammar<'_> {
     }
 
     fn filter(&mut self, from: &Query, depth: u64) -> String {
-        match self.choices.below(5) {
-            0 | 1 => String::new(),
-            2 if depth > 0 => format!(" where {}", self.asks(&from.columns)),
-            3 if depth > 0 => {
+        match self.choices.below(9) {
+            0..=4 => String::new(),
+            5 if depth > 0 => format!(" where {}", self.asks(&from.columns)),
+            6 if depth > 0 => {
                 let asks = self.asks(&from.columns);
                 format!(" where {asks} {} {}", self.choices.word(&["and", "or"]), self.predicate(&from.columns, 1))
             }
@@ -352,7 +353,7 @@ impl Grammar<'_> {
     /// A relation, or a join of some.
     fn from(&mut self, depth: u64) -> Query {
         let mut left = self.one(depth);
-        for _ in 0..self.choices.below(3) {
+        for _ in 0..*self.choices.pick(&[0, 0, 1, 1, 2]) {
             let right = self.one(depth.saturating_sub(1));
             left = self.join(left, right);
         }
@@ -387,7 +388,9 @@ impl Grammar<'_> {
         let product = left.rows * right.rows;
         let columns: Vec<Column> = left.columns.iter().chain(&right.columns).cloned().collect();
         let on = self.equal(&left.columns, &right.columns);
-        if product > ROWS_MAX || on.is_none() && product > 80.0 {
+        // A column of `using` has no relation of its own.
+        let bare = |query: &Query| query.sql.contains(" using (");
+        if product > ROWS_MAX || on.is_none() && product > 80.0 || bare(&left) || bare(&right) {
             return left;
         }
         let Some(mut on) = on.filter(|_| !self.choices.one_in(8)) else {
@@ -400,6 +403,10 @@ impl Grammar<'_> {
             };
             return Query { sql, columns, rows: product };
         };
+        let plain = |query: &Query| !query.sql.contains(" join ");
+        if self.choices.one_in(10) && plain(&left) && plain(&right) {
+            return self.using(left, right);
+        }
         if self.choices.one_in(4) {
             let more = self.equal(&left.columns, &right.columns);
             on += &more.map_or(String::new(), |more| format!(" and {more}"));
@@ -409,6 +416,23 @@ impl Grammar<'_> {
         }
         let kind = self.choices.word(&["join", "left join", "join", "left join", "right join", "full join"]);
         Query { sql: format!("{} {kind} {} on {on}", left.sql, right.sql), columns, rows: product / 3.0 }
+    }
+
+    /// A join by a column of the same name, which then is one, if they have such a column.
+    fn using(&mut self, left: Query, right: Query) -> Query {
+        let bare = |column: &Column| column.name.split_once('.').expect("it is qualified").1.to_string();
+        let same = |l: &&Column| right.columns.iter().any(|r| r.kind == l.kind && bare(r) == bare(l));
+        let both: Vec<String> = left.columns.iter().filter(same).map(bare).collect();
+        if both.is_empty() {
+            return left;
+        }
+        let name = self.choices.pick(&both).clone();
+        let others = left.columns.iter().chain(&right.columns).filter(|column| bare(column) != name).cloned();
+        let one = left.columns.iter().find(|column| bare(column) == name).expect("the left side has it");
+        let columns = std::iter::once(Column { name: name.clone(), kind: one.kind }).chain(others).collect();
+        let kind = self.choices.word(&["join", "left join"]);
+        let sql = format!("{} {kind} {} using ({name})", left.sql, right.sql);
+        Query { sql, columns, rows: left.rows * right.rows / 3.0 }
     }
 
     /// An equality of a column of each that may be compared.

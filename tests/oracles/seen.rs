@@ -6,8 +6,8 @@ use std::fmt;
 #[derive(Default)]
 pub struct Seen {
     pub cases: usize,
-    /// By reason.
-    pub refused: BTreeMap<String, usize>,
+    /// By reason; each with its first query.
+    pub refused: BTreeMap<String, (usize, String)>,
     /// Where all fail together.
     pub failed: usize,
     /// Equal in recompute, dataflow and Postgres.
@@ -20,9 +20,9 @@ pub struct Seen {
 
 impl Seen {
     pub fn assert_enough(&self) {
-        let refused: usize = self.refused.values().sum();
+        let refused: usize = self.refused.values().map(|(count, _)| count).sum();
         assert!(refused * 10 < self.cases, "too many queries are refused\n{self}");
-        assert!(self.empty * 4 < self.compared, "too many answers are empty\n{self}");
+        assert!(self.empty * 3 < self.compared, "too many answers are empty\n{self}");
         assert!(self.by_duckdb * 10 > self.compared * 7, "DuckDB is asked too little\n{self}");
         assert!(self.failed * 400 > self.cases, "too few queries fail\n{self}");
     }
@@ -31,7 +31,10 @@ impl Seen {
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Seen { cases, failed, compared, empty, by_duckdb, .. } = self;
-        writeln!(f, "{cases} queries: {compared} equal, {empty} of them empty, {by_duckdb} in DuckDB too; {failed} fail")?;
-        self.refused.iter().try_for_each(|(reason, count)| writeln!(f, "refused {count} times: {reason}"))
+        writeln!(
+            f,
+            "{cases} queries: {compared} equal, {empty} of them empty, {by_duckdb} in DuckDB too; {failed} fail"
+        )?;
+        self.refused.iter().try_for_each(|(reason, (count, sql))| writeln!(f, "refused {count} times: {reason}: {sql}"))
     }
 }

@@ -26,7 +26,8 @@ impl DuckDb {
         let (tables, queries) = (Vec::new(), Vec::new());
         let mut duckdb = DuckDb { python, folder, tables, queries };
         let folder = duckdb.folder.path().to_path_buf();
-        let mut answer = duckdb.python.ask(&json!({ "do": "generate", "suite": suite, "scale": scale, "folder": folder }));
+        let mut answer =
+            duckdb.python.ask(&json!({ "do": "generate", "suite": suite, "scale": scale, "folder": folder }));
         duckdb.python.ask(&json!({ "do": "begin" }));
         duckdb.queries = serde_json::from_value(answer["queries"].take()).expect("texts");
         let tables: Vec<(String, Vec<usize>)> = serde_json::from_value(answer["tables"].take()).expect("keys");
