@@ -176,8 +176,9 @@ impl Case {
                     let without = made(&self, &[&self.made[..at], &self.made[end..]].concat());
                     let zeros = made(&self, &[&self.made[..at], &vec![0; end - at], &self.made[end..]].concat());
                     let smaller = |case: &Case, than: &Case| case.sql.len() < than.sql.len();
-                    let removed = smaller(&without, &self) && fails(without, &mut self);
-                    if !removed && !(smaller(&zeros, &self) && fails(zeros, &mut self)) {
+                    let mut less = smaller(&without, &self) && fails(without, &mut self);
+                    less = less || smaller(&zeros, &self) && fails(zeros, &mut self);
+                    if !less {
                         at += size;
                     }
                 }

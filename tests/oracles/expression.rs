@@ -347,7 +347,8 @@ impl Grammar<'_> {
         (call, kind)
     }
 
-    pub fn window(&mut self, columns: &[Column], shown: bool) -> (String, Kind) {
+    /// The same for all rows that are equal in its order, or not.
+    pub fn window(&mut self, columns: &[Column], shown: bool, same: bool) -> (String, Kind) {
         let kind = self.kind_of(columns);
         let value = self.value(columns, kind);
         let mut over = String::new();
@@ -358,7 +359,8 @@ impl Grammar<'_> {
         // In an order of everything or, what is the same for equal values, in any.
         let by_all = format!("order by {}", self.total(columns));
         let by_one = format!("order by {}{}", self.choices.pick(columns).name, self.direction());
-        let (call, kind, order) = match self.choices.below(16) {
+        let which = if same { *self.choices.pick(&[1, 2, 13, 15]) } else { self.choices.below(16) };
+        let (call, kind, order) = match which {
             0 => ("row_number()".to_string(), Kind::Int, by_all),
             1 => ("rank()".to_string(), Kind::Int, by_one),
             2 => ("dense_rank()".to_string(), Kind::Int, by_one),

@@ -257,8 +257,10 @@ impl Grammar<'_> {
         let from = self.from(depth);
         let filter = self.filter(&from, depth);
         let mut outputs = self.outputs(&from.columns, 0);
-        for _ in 0..1 + self.choices.below(2) {
-            outputs.push(self.window(&from.columns, depth == self.top));
+        outputs.push(self.window(&from.columns, depth == self.top, false));
+        // Where each of two chose among equal rows by itself, there would be many answers.
+        if self.choices.one_in(2) {
+            outputs.push(self.window(&from.columns, depth == self.top, true));
         }
         self.block("select", outputs, &from, &filter, "")
     }
