@@ -111,6 +111,8 @@ impl Memory {
             live.extend(Batch::names(&blocks[&head]).expect("it is whole"));
         }
         blocks.retain(|id, _| live.contains(id));
+        // Their numbers are given again.
+        self.dead.lock().expect("nobody dies holding it").clear();
     }
 
     fn arrangements(&self, bodies: &Arc<Bodies>) -> Option<(Arrangements, Clock)> {
