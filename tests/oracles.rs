@@ -33,7 +33,7 @@ use oracles::Oracles;
 use seen::Seen;
 
 /// So many cases `make test` runs.
-const SAMPLE: u64 = 400;
+const SAMPLE: u64 = 300;
 /// After so many failures enough is known.
 const FAILURES_MAX: usize = 3;
 

@@ -197,16 +197,7 @@ impl Grammar<'_> {
     }
 
     pub fn literal(&mut self, kind: Kind) -> String {
-        let number = self.choices.below(6);
-        match kind {
-            Kind::Int => format!("{number}"),
-            Kind::Numeric => format!("{number}.5"),
-            Kind::Double | Kind::Inexact => format!("cast({number} as double precision)"),
-            Kind::Text => format!("'{}'", ["x", "y", "", "ü", "X", "x-y"][number as usize]),
-            Kind::Timestamp => format!("timestamp '2024-0{}-01 12:00:00'", 1 + number),
-            Kind::Date => format!("date '2024-0{}-01'", 1 + number),
-            Kind::Bool => (if number < 3 { "true" } else { "false" }).to_string(),
-        }
+        literal(kind, self.choices.below(6))
     }
 
     pub fn comparison(&mut self) -> &'static str {
@@ -221,7 +212,11 @@ impl Grammar<'_> {
             1 => format!("{value} is null"),
             2 => format!("{value} is not null"),
             3 => format!("{value} in ({}, {})", self.literal(kind), self.literal(kind)),
-            4 => format!("{value} between {} and {}", self.literal(kind), self.literal(kind)),
+            4 => {
+                let low = self.choices.below(5);
+                let high = low + 1 + self.choices.below(5 - low);
+                format!("{value} between {} and {}", literal(kind, low), literal(kind, high))
+            }
             5 if kind == Kind::Text => {
                 let like = self.choices.word(&["like", "not like", "ilike"]);
                 format!("{value} {like} '{}'", self.choices.word(&["x%", "%y", "_", "%-%", "%ü%"]))
@@ -419,6 +414,19 @@ impl Grammar<'_> {
 
     pub fn direction(&mut self) -> &'static str {
         self.choices.word(&["", "", " desc", " nulls first", " desc nulls last"])
+    }
+}
+
+/// One of six, in their order.
+fn literal(kind: Kind, number: u64) -> String {
+    match kind {
+        Kind::Int => format!("{number}"),
+        Kind::Numeric => format!("{number}.5"),
+        Kind::Double | Kind::Inexact => format!("cast({number} as double precision)"),
+        Kind::Text => format!("'{}'", ["", "X", "x", "x-y", "y", "ü"][number as usize]),
+        Kind::Timestamp => format!("timestamp '2024-0{}-01 12:00:00'", 1 + number),
+        Kind::Date => format!("date '2024-0{}-01'", 1 + number),
+        Kind::Bool => (number >= 3).to_string(),
     }
 }
 

@@ -437,10 +437,13 @@ impl Grammar<'_> {
         Query { sql, columns, rows: left.rows * right.rows / 3.0 }
     }
 
-    /// An equality of a column of each that may be compared.
+    /// An equality of a column of each that may be compared, mostly of integers: these meet.
     pub fn equal(&mut self, left: &[Column], right: &[Column]) -> Option<String> {
         let pairs = left.iter().flat_map(|l| of_kind(right, l.kind).map(move |r| (l, r)));
-        let pairs: Vec<_> = pairs.filter(|(l, _)| l.kind != Kind::Inexact).collect();
+        let mut pairs: Vec<_> = pairs.collect();
+        if !self.choices.one_in(3) && pairs.iter().any(|(l, _)| l.kind == Kind::Int) {
+            pairs.retain(|(l, _)| l.kind == Kind::Int);
+        }
         let (l, r) = if pairs.is_empty() { return None } else { self.choices.pick(&pairs) };
         Some(format!("{} = {}", l.name, r.name))
     }
