@@ -339,6 +339,10 @@ impl Grammar<'_> {
         if self.choices.one_in(5) {
             call += &format!(" filter (where {})", self.predicate(columns, 1));
         }
+        // Of bigints Postgres makes a numeric, which divides otherwise; ours is a bigint.
+        if kind == Kind::Int && call.starts_with("sum(") {
+            call = format!("cast({call} as bigint)");
+        }
         (call, kind)
     }
 
