@@ -53,6 +53,7 @@ pub struct ModelStatus {
     /// snapshot stays.
     pub behind: bool,
     /// What it took the last time, where the model is computed as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recompute_ms: Option<u64>,
     /// Where the table's current metadata lies: what one hands to a reader.
     pub metadata: Option<String>,

@@ -11,6 +11,7 @@ use super::recursion::{Recursion, cut};
 use super::refusal::Refusal;
 use super::rerun::{Read, Rerun};
 use super::session::{register, row_schema, session};
+use super::step::refuse_strays;
 use super::unsound::refuse_unsound;
 use super::with::{bind, refuse_passed_over};
 use super::{Node, Op, Relation};
@@ -114,13 +115,23 @@ impl Planner {
         let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
         refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
-        self.maintained(logical.clone(), reads_clock, sql).or_else(|refusal| match reads_clock {
+        let (logical, recursions) = cut(logical).map_err(bound)?;
+        let parts: Vec<LogicalPlan> =
+            recursions.iter().flat_map(|of| [&of.base, &of.step]).chain([&logical]).cloned().collect();
+        refuse_strays(&parts, sql)?;
+        self.maintained(logical, recursions, reads_clock, sql).or_else(|refusal| match reads_clock {
             true => Err(refusal),
-            false => self.rerun(relation, sql, &logical, &refusal).ok_or(refusal),
+            false => self.rerun(relation, sql, &parts, &refusal).ok_or(refusal),
         })
     }
 
-    fn maintained(&self, logical: LogicalPlan, reads_clock: bool, sql: &str) -> Result<Node, Refusal> {
+    fn maintained(
+        &self,
+        logical: LogicalPlan,
+        recursions: Vec<Recursion>,
+        reads_clock: bool,
+        sql: &str,
+    ) -> Result<Node, Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let optimised = |plan| -> Result<LogicalPlan, Refusal> {
             let optimised = match reads_clock {
@@ -129,7 +140,6 @@ impl Planner {
             };
             optimised.and_then(definite).map_err(bound)
         };
-        let (logical, recursions) = cut(logical).map_err(bound)?;
         let planned = |recursion: Recursion| -> Result<Recursion, Refusal> {
             let numbered = recursion.numbered(sql)?;
             Ok(Recursion { base: optimised(numbered.base)?, step: optimised(numbered.step)?, ..numbered })
@@ -139,9 +149,10 @@ impl Planner {
         lowering.lower_model(&optimised(logical)?)
     }
 
-    /// A model that is computed as a whole, if the oracle can and tables hold what comes out.
-    fn rerun(&self, relation: &Relation, sql: &str, logical: &LogicalPlan, why: &Refusal) -> Option<Node> {
-        let inputs = self.read(logical).ok()?.into_iter().map(|(relation, input, columns)| {
+    /// A model that is computed as a whole, if the oracle can and tables hold what comes out; its plan in parts, of which
+    /// the last gives the rows.
+    fn rerun(&self, relation: &Relation, sql: &str, parts: &[LogicalPlan], why: &Refusal) -> Option<Node> {
+        let inputs = self.read(parts).ok()?.into_iter().map(|(relation, input, columns)| {
             let described = match input {
                 Input::Table(table) => nullable(&self.tables[table].schema),
                 Input::Model(model) => self.models[model].schema().clone(),
@@ -162,14 +173,14 @@ impl Planner {
         let computed = std::thread::scope(|scope| scope.spawn(|| work.batch(&nothing)).join());
         let schema = computed.ok()?.ok()?.schema();
         let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &[], sql };
-        lowering.refuse_columns(&schema, logical.schema()).ok()?;
+        lowering.refuse_columns(&schema, parts.last()?.schema()).ok()?;
         Some(Node { op: Op::Rerun { inputs, work }, schema })
     }
 
-    /// The relations that a plan reads, and which of their columns.
-    fn read(&self, logical: &LogicalPlan) -> DfResult<Vec<(Relation, Input, BTreeSet<usize>)>> {
+    /// The relations that plans read, and which of their columns.
+    fn read(&self, parts: &[LogicalPlan]) -> DfResult<Vec<(Relation, Input, BTreeSet<usize>)>> {
         let mut read: Vec<(Relation, Input, BTreeSet<usize>)> = Vec::new();
-        let visit = |node: &LogicalPlan| {
+        let mut visit = |node: &LogicalPlan| {
             if let LogicalPlan::TableScan(scan) = node {
                 let relation = self.home.resolve(&scan.table_name);
                 // What a recursion has found is no relation.
@@ -184,9 +195,11 @@ impl Planner {
             }
             Ok(TreeNodeRecursion::Continue)
         };
-        // Only the optimised plan says which columns it needs.
-        let optimised = self.state.optimize(logical);
-        optimised.as_ref().unwrap_or(logical).apply_with_subqueries(visit)?;
+        for part in parts {
+            // Only an optimised plan says which columns it needs.
+            let optimised = self.state.optimize(part);
+            optimised.as_ref().unwrap_or(part).apply_with_subqueries(&mut visit)?;
+        }
         Ok(read)
     }
 

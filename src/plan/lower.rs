@@ -113,7 +113,6 @@ impl Lowering<'_> {
     }
 
     fn scanned(&self, scan: &df::TableScan) -> Lowered<Node> {
-        self.refuse_within(scan)?;
         let all = || (0..scan.source.schema().fields().len()).collect();
         let columns = scan.projection.clone().unwrap_or_else(all);
         let schema = self.row_schema(&scan.projected_schema)?;

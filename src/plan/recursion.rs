@@ -127,7 +127,7 @@ pub(super) fn work_table(scan: &TableScan) -> Option<String> {
     table.as_any().downcast_ref::<CteWorkTable>().map(|table| table.name().to_string())
 }
 
-pub(super) fn any(plan: &LogicalPlan, is: impl Fn(&LogicalPlan) -> bool) -> bool {
+pub(super) fn any(plan: &LogicalPlan, mut is: impl FnMut(&LogicalPlan) -> bool) -> bool {
     let mut found = false;
     let visit = |node: &LogicalPlan| {
         found |= is(node);

@@ -100,7 +100,7 @@ fn cut_off(e: &Expr) -> Option<(Tick, &Expr)> {
     match e {
         Expr::Cast(Cast { expr, data_type: DataType::Date32 })
         | Expr::TryCast(TryCast { expr, data_type: DataType::Date32 }) => Some((Tick::Day, expr)),
-        Expr::ScalarFunction(call) if ["date_trunc", "date_part"].contains(&call.func.name()) => {
+        Expr::ScalarFunction(call) if ["date_trunc", "date_part", "extract"].contains(&call.func.name()) => {
             let [Expr::Literal(unit, _), inner] = call.args.as_slice() else { return None };
             match unit.try_as_str().flatten()?.to_lowercase().as_str() {
                 "hour" => Some((Tick::Hour, inner)),
@@ -218,7 +218,7 @@ map t.id, t.d < current_date: row by row, no state
     #[test]
     fn a_filter_is_scheduled_where_it_can_be() {
         let plan = "\
-map t.id where t.d > current_date OR t.d < current_date - interval '720 hours': row by row, no state
+map t.id where t.d > current_date OR t.d < current_date - interval '30 days': row by row, no state
   rows with the day of the clock: all arranged, and computed again as the next day begins
     map t.id, t.d: row by row, no state
       rows while t.s < now(): incremental, scheduled to enter and to leave
