@@ -255,6 +255,7 @@ mod tests {
             "with recursive r as (select id from t order by a limit 3) select id from r",
             "with recursive r(b, c) as (select id, a from t union select b + 1, c from r where c > b) select b from r",
             "with r as (select id from t union select a from t order by 1 limit 3) select id from r",
+            "with recursive r(b, c) as (select id, cast(a as int) from t union select b + 1, c from r) select b from r",
         ] {
             plan(sql).unwrap_or_else(|refusal| panic!("{sql}: {}", refusal.reason));
         }

@@ -14,7 +14,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    self, Cte, Query, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    self, Cte, Query, SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -61,7 +61,10 @@ impl VisitorMut for NameColumns {
     }
 }
 
-fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
+fn named(mut select: SetExpr, names: &TableAlias) -> SetExpr {
+    if let SetExpr::Select(select) = &mut select {
+        select.projection.iter_mut().enumerate().for_each(|(place, item)| name_computed(item, place));
+    }
     let statement = Parser::parse_sql(&PostgreSqlDialect {}, "select * from (select 1) as r");
     let statement = statement.expect("it is correct").pop().expect("it is one");
     let ast::Statement::Query(query) = statement else { unreachable!("it is a query") };
@@ -73,6 +76,16 @@ fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
         *alias = Some(names.clone());
     }
     outer
+}
+
+/// What is computed gets a name: DataFusion calls a cast of `t.a` by that name, and then looks for the column.
+fn name_computed(item: &mut SelectItem, place: usize) {
+    if let SelectItem::UnnamedExpr(expr) = item
+        && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
+    {
+        let alias = ast::Ident::new(format!("unnamed_{place}"));
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
 }
 
 /// Refuses what would be passed over.
