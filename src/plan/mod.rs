@@ -47,6 +47,7 @@ mod rerun;
 mod series;
 mod session;
 mod single;
+mod sliding;
 mod step;
 mod temporal;
 mod ticks;

@@ -1,4 +1,4 @@
-//! `with recursive` as it is written: what DataFusion passes over without a word.
+//! SQL as it is written: what DataFusion passes over without a word in `with recursive`, and names that it loses.
 //!
 //! It binds a recursion without its list of columns, without what follows the selects (`order by`, `limit`), and
 //! without a `with` before them. The names are written into the first select here; the rest is refused.
@@ -9,6 +9,7 @@ use super::functions;
 use super::lateral::plain;
 use super::refusal::Refusal;
 use super::single::single_values;
+use super::sliding::counted;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -20,8 +21,8 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::ops::ControlFlow;
 
-/// The plan of a model, as it is bound, with subqueries that stand for one value made single, copies counted, and nothing
-/// lateral where that can be.
+/// The plan of a model, as it is bound, with subqueries that stand for one value made single, copies and values counted, and
+/// nothing lateral where that can be.
 pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     let mut statement = parse(state, sql)?;
     if let Statement::Statement(statement) = &mut statement {
@@ -29,7 +30,7 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
         unnested(statement.as_mut());
         functions::rewrite(statement);
     }
-    plain(copies(single_values(state.statement_to_plan(statement).await?)?)?)
+    plain(counted(copies(single_values(state.statement_to_plan(statement).await?)?)?)?)
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
@@ -43,13 +44,26 @@ fn recursions(query: &Query) -> impl Iterator<Item = &Cte> {
     with.flat_map(|with| &with.cte_tables).filter(union)
 }
 
-/// `r(a, b) as (x union y)` becomes `r as (select * from (x) as r(a, b) union y)`.
+/// `r(a, b) as (x union y)` becomes `r as (select * from (x) as r(a, b) union y)`; and whatever an alias renames has a name.
 struct NameColumns;
 
 impl VisitorMut for NameColumns {
     type Break = ();
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Derived { subquery, alias: Some(alias), .. } = factor
+            && !alias.columns.is_empty()
+        {
+            name_computed(&mut subquery.body);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let renamed = query.with.iter_mut().flat_map(|with| &mut with.cte_tables);
+        for cte in renamed.filter(|cte| !cte.alias.columns.is_empty()) {
+            name_computed(&mut cte.query.body);
+        }
         let with = query.with.iter_mut().filter(|with| with.recursive);
         for cte in with.flat_map(|with| &mut with.cte_tables).filter(|cte| !cte.alias.columns.is_empty()) {
             if let SetExpr::SetOperation { op: SetOperator::Union, left, .. } = cte.query.body.as_mut() {
@@ -61,10 +75,7 @@ impl VisitorMut for NameColumns {
     }
 }
 
-fn named(mut select: SetExpr, names: &TableAlias) -> SetExpr {
-    if let SetExpr::Select(select) = &mut select {
-        select.projection.iter_mut().enumerate().for_each(|(place, item)| name_computed(item, place));
-    }
+fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
     let statement = Parser::parse_sql(&PostgreSqlDialect {}, "select * from (select 1) as r");
     let statement = statement.expect("it is correct").pop().expect("it is one");
     let ast::Statement::Query(query) = statement else { unreachable!("it is a query") };
@@ -78,13 +89,24 @@ fn named(mut select: SetExpr, names: &TableAlias) -> SetExpr {
     outer
 }
 
-/// What is computed gets a name: DataFusion calls a cast of `t.a` by that name, and then looks for the column.
-fn name_computed(item: &mut SelectItem, place: usize) {
-    if let SelectItem::UnnamedExpr(expr) = item
-        && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
-    {
-        let alias = ast::Ident::new(format!("unnamed_{place}"));
-        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+/// What is computed gets a name, where an alias around gives another: DataFusion calls a cast of `t.a` by that name, and
+/// to rename it looks for the column.
+fn name_computed(body: &mut SetExpr) {
+    match body {
+        SetExpr::Query(query) => name_computed(&mut query.body),
+        // All have the names of the first.
+        SetExpr::SetOperation { left, .. } => name_computed(left),
+        SetExpr::Select(select) => {
+            for (place, item) in select.projection.iter_mut().enumerate() {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
+                {
+                    let alias = ast::Ident::new(format!("unnamed_{place}"));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        _ => {}
     }
 }
 
