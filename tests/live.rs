@@ -320,6 +320,59 @@ fn a_model_that_cannot_be_maintained_is_computed_as_a_whole_and_says_so() {
     project.driftless().arg("verify").finish().expect_code(0);
 }
 
+/// Promise 1 with stamps: a row says when it came, across kills too, and models that read it are proved by what it says.
+#[test]
+fn a_stamp_stays_as_long_as_its_row() {
+    let postgres = Postgres::start();
+    let table = "create table users (id int primary key, name text); insert into users values (1, 'a'), (2, 'b');";
+    let mut session = postgres.create_database("shop", table);
+    let project = Project::with(&[
+        ("people.sql", "select id, name, current_timestamp as loaded_at from {{ source('s', 'users') }}"),
+        ("latest.sql", "select id, name from {{ ref('people') }} order by loaded_at desc, id limit 1"),
+        ("_s.yml", "version: 2\nsources:\n  - name: s\n    schema: public\n    tables: [{name: users}]\n"),
+    ]);
+    let url = postgres.url("shop");
+    project.write("driftless.yml", &format!("sources:\n  s:\n    postgres: \"{url}\"\ncommit_every: 100ms\n"));
+    let mut daemon = project.driftless().arg("run").start();
+    let mut readers = Readers::start();
+    let mut shown = |daemon: &mut Daemon, wanted: &str| -> std::collections::BTreeMap<i64, String> {
+        daemon.wait_for(&format!("the latest to be {wanted}"), Duration::from_secs(30), || {
+            let tables = project.catalog().exists().then(|| readers.tables(&project.catalog()))?;
+            let latest = readers.read(BOTH[0], tables.get("public.latest")?).rows;
+            latest.keys().eq([wanted]).then_some(())?;
+            let people = readers.read(BOTH[1], tables.get("public.people")?).rows;
+            let person = |row: &String| {
+                let row: serde_json::Value = serde_json::from_str(row).expect("a row");
+                (row["id"].as_i64().expect("a number"), row["loaded_at"].to_string())
+            };
+            Some(people.keys().map(person).collect())
+        })
+    };
+    let first = shown(&mut daemon, r#"{"id":1,"name":"a"}"#);
+    session.execute("update users set name = 'c' where id = 2");
+    let second = shown(&mut daemon, r#"{"id":2,"name":"c"}"#);
+    assert_eq!(first[&1], second[&1]);
+    assert!(first[&2] < second[&2], "{first:?} {second:?}");
+    daemon.kill();
+    session.execute("insert into users values (3, 'd')");
+    let mut daemon = project.driftless().arg("run").start();
+    let third = shown(&mut daemon, r#"{"id":3,"name":"d"}"#);
+    assert_eq!((&second[&1], &second[&2]), (&third[&1], &third[&2]));
+    let verdict = project.driftless().arg("verify").finish().expect_code(0).stdout;
+    assert!(verdict.contains("equal (but for when rows came: loaded_at)"), "{verdict}");
+    assert!(verdict.contains("2 of 2 models equal"), "{verdict}");
+    // Another model makes all of them anew, and what is as it was came when it came.
+    daemon.kill();
+    project.write("models/many.sql", "select count(*) as n from {{ ref('people') }}");
+    session.execute("insert into users values (4, 'e')");
+    let mut daemon = project.driftless().arg("run").start();
+    let fourth = shown(&mut daemon, r#"{"id":4,"name":"e"}"#);
+    assert!(daemon.stderr().contains("computes every model anew"), "{}", daemon.stderr());
+    assert!(third.iter().all(|(id, at)| fourth[id] == *at), "{third:?} {fourth:?}");
+    assert!(third[&3] < fourth[&4], "{third:?} {fourth:?}");
+    project.driftless().arg("verify").finish().expect_code(0);
+}
+
 /// Promise 1 by the clock: rows enter and leave while no source says anything, also across a kill, and while nobody ran.
 #[test]
 fn rows_come_and_go_by_the_clock_alone() {

@@ -5,7 +5,7 @@
 //! dataflow, filled with what the tables hold.
 
 use super::answer;
-use super::life::{Counted, Dice, Life, Place, add, counted, relation, show};
+use super::life::{Counted, Dice, Life, Place, add, counted, decoded, equal_but_for, relation, show};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateView, Delete, Expr, FromTable, Ident, Insert,
@@ -470,9 +470,13 @@ impl Database {
                 Ok(_) if !faults.is_empty() => return Err(format!("view `{name}` has faults: {faults:?}")),
                 Ok(batch) => {
                     let (codec, expected) = (Codec::new(batch.schema()), counted(&batch));
-                    if expected != *kept {
+                    if !equal_but_for(&model.stamps(), &codec, &expected, kept) {
                         let (expected, kept) = (show(&codec, &expected), show(&codec, kept));
                         return Err(format!("view `{name}` has drifted\nrecompute\n{expected}maintained\n{kept}"));
+                    }
+                    if !model.stamps().is_empty() {
+                        let stamped = decoded(model.schema(), kept);
+                        oracle.table(&model.relation, model.schema(), &stamped).map_err(|error| error.to_string())?;
                     }
                 }
             }
@@ -513,11 +517,6 @@ impl Running {
         let tables: Vec<Table> = self.tables.iter().map(|(table, _)| table.clone()).collect();
         self.life = Some(Life::start(&self.place, &self.models, &tables, workers, budget));
     }
-}
-
-fn decoded(schema: &SchemaRef, rows: &Counted) -> arrow::array::RecordBatch {
-    let each = rows.iter().flat_map(|(row, count)| std::iter::repeat_n(row, (*count).max(0) as usize));
-    Codec::new(schema.clone()).decode(each)
 }
 
 fn nullable(schema: &Schema) -> SchemaRef {

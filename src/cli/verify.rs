@@ -29,7 +29,8 @@ pub fn show(verdict: &Verdict, json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for model in &verdict.models {
         let result = match &model.result {
-            Difference::Equal => "equal".into(),
+            Difference::Equal if model.stamps.is_empty() => "equal".into(),
+            Difference::Equal => format!("equal (but for when rows came: {})", model.stamps.join(", ")),
             Difference::Differs { missing, unexpected, .. } => {
                 format!("DIFFERS: {missing} rows missing, {unexpected} rows too many")
             }

@@ -147,6 +147,9 @@ impl Assembly {
                 let parents = model.depends_on_models.iter().map(|id| numbers[id.as_str()]).collect();
                 let target = target(model, planner.model(number).schema().clone());
                 let published = selected && model.config.materialized() != "ephemeral";
+                if !published {
+                    planner.hide(number);
+                }
                 models.push(AssembledModel { name: model.name.clone(), target, published, parents });
             }
             planned.push(PlannedModel { name: model.name.clone(), selected, outcome });

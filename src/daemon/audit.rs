@@ -2,7 +2,8 @@
 //!
 //! It reads the source rows as the last checkpoint has them and the tables as any reader would find them, recomputes
 //! every model with DataFusion's executor, and compares multisets of rows. It shares no state with the
-//! dataflow or the committer's index.
+//! dataflow or the committer's index. Stamps, which say when a row came, are not compared: what reads them is
+//! recomputed from those that are published.
 
 use super::assembly::{AssembledModel, AssembledTable, Assembly};
 use super::config::Config;
@@ -39,6 +40,9 @@ pub struct ModelVerdict {
     pub model: String,
     /// Of the recompute.
     pub rows: u64,
+    /// Columns that say when their row came, and are not compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stamps: Vec<String>,
     pub result: Difference,
 }
 
@@ -75,7 +79,16 @@ pub struct Oracle {
     home: (String, String),
     catalog: PathBuf,
     tables: Vec<(Relation, SchemaRef, Table)>,
-    models: Vec<(Relation, String, Target, Option<usize>)>,
+    models: Vec<Recomputed>,
+}
+
+struct Recomputed {
+    relation: Relation,
+    sql: String,
+    stamps: Vec<usize>,
+    target: Target,
+    /// Its number among those that are published, if it is.
+    published: Option<usize>,
 }
 
 impl Oracle {
@@ -84,8 +97,9 @@ impl Oracle {
         let tables = tables.map(|t| (t.relation.clone(), t.described.clone(), t.table.clone()));
         let mut targets = 0..;
         let mut model = |(compiled, model): (&crate::plan::Compiled, &AssembledModel)| {
-            let target = if model.published { targets.next() } else { None };
-            (compiled.relation.clone(), compiled.sql.clone(), model.target.clone(), target)
+            let published = if model.published { targets.next() } else { None };
+            let (relation, sql, stamps) = (compiled.relation.clone(), compiled.sql.clone(), compiled.stamps());
+            Recomputed { relation, sql, stamps, target: model.target.clone(), published }
         };
         Oracle {
             home: assembly.home.clone(),
@@ -101,16 +115,16 @@ impl Oracle {
 
     /// The number of a model among those that are published.
     pub fn target_of(&self, model: usize) -> Option<usize> {
-        self.models[model].3
+        self.models[model].published
     }
 
     pub fn target(&self, model: usize) -> &Target {
-        &self.models[model].2
+        &self.models[model].target
     }
 
     /// The tables of all that are published, in their order.
     pub fn targets(&self) -> Vec<Target> {
-        self.models.iter().filter(|m| m.3.is_some()).map(|m| m.2.clone()).collect()
+        self.models.iter().filter(|m| m.published.is_some()).map(|m| m.target.clone()).collect()
     }
 }
 
@@ -152,8 +166,9 @@ impl Loaded {
         };
         let tables = oracle.tables.iter().zip(tables).map(batch).collect::<Result<_>>()?;
         let mut shown = Vec::new();
-        for (_, _, target, number) in &oracle.models {
-            let wanted = number.is_some() && (only.is_empty() || only.contains(&target.model));
+        for Recomputed { target, stamps, published, .. } in &oracle.models {
+            let wanted = only.is_empty() || only.contains(&target.model) || !stamps.is_empty();
+            let wanted = published.is_some() && wanted;
             shown.push(match wanted {
                 false => None,
                 true => iceberg::read_published(&oracle.catalog, &target.namespace, &target.table, &target.schema)?
@@ -170,34 +185,48 @@ impl Loaded {
             recompute.table(relation, described, batch)?;
         }
         let mut models = Vec::new();
-        for (number, ((relation, sql, target, published), shown)) in oracle.models.iter().zip(self.shown).enumerate() {
+        for (number, (model, shown)) in oracle.models.iter().zip(self.shown).enumerate() {
+            let Recomputed { relation, sql, stamps, target, published } = model;
             let computed = recompute.model(relation, sql);
+            let schema = &target.schema;
+            if let (Ok(_), Some((_, rows)), false) = (&computed, &shown, stamps.is_empty()) {
+                recompute.table(relation, schema, &as_shown(schema, rows))?;
+            }
             if published.is_none() || !(self.only.is_empty() || self.only.contains(&target.model)) {
                 continue;
             }
-            let verdict = match computed {
+            let (rows, result) = match computed {
                 Err(error) => (0, Difference::Withheld { why: error.to_string() }),
                 Ok(batch) if self.withheld.contains(&number) => (
                     batch.num_rows() as u64,
                     Difference::Withheld { why: "it has rows that cannot be computed".into() },
                 ),
-                Ok(batch) => (batch.num_rows() as u64, difference(&batch, shown)),
+                Ok(batch) => (batch.num_rows() as u64, difference(&batch, shown, stamps)),
             };
-            models.push(ModelVerdict { model: target.model.clone(), rows: verdict.0, result: verdict.1 });
+            let stamps = stamps.iter().map(|column| schema.field(*column).name().clone()).collect();
+            models.push(ModelVerdict { model: target.model.clone(), rows, stamps, result });
         }
         Ok(Verdict { moment: self.moment, cut: self.cut, models })
     }
 }
 
-fn difference(computed: &RecordBatch, shown: Option<(Published, Vec<Delta>)>) -> Difference {
-    let codec = Codec::new(computed.schema());
+fn as_shown(schema: &SchemaRef, rows: &[Delta]) -> RecordBatch {
+    let copies = |(row, diff): &(Row, Diff)| std::iter::repeat_n(row.clone(), usize::try_from(*diff).unwrap_or(0));
+    Codec::new(schema.clone()).decode(rows.iter().flat_map(copies).collect::<Vec<_>>().iter())
+}
+
+fn difference(computed: &RecordBatch, shown: Option<(Published, Vec<Delta>)>, stamps: &[usize]) -> Difference {
+    let whole = Codec::new(computed.schema());
+    let compared: Vec<usize> = (0..computed.num_columns()).filter(|column| !stamps.contains(column)).collect();
+    let codec = Codec::new(Arc::new(computed.schema().project(&compared).expect("columns of its own")));
+    let compared = |row: Row| if stamps.is_empty() { row } else { whole.project(&row, &compared) };
     let mut net: HashMap<Row, Diff> = HashMap::new();
-    codec.encode(computed).into_iter().for_each(|row| *net.entry(row).or_default() += 1);
+    whole.encode(computed).into_iter().for_each(|row| *net.entry(compared(row)).or_default() += 1);
     let mut found = Fingerprint::default();
     let (published, rows) = shown.map_or((None, Vec::new()), |(published, rows)| (Some(published), rows));
     for (row, diff) in rows {
         found.add(&row, diff);
-        *net.entry(row).or_default() -= diff;
+        *net.entry(compared(row)).or_default() -= diff;
     }
     net.retain(|_, diff| *diff != 0);
     if !net.is_empty() {

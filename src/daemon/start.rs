@@ -16,7 +16,7 @@ use super::pending::Pending;
 use super::publisher::{Keeping, Last};
 use crate::commit::{Sink, Staged};
 use crate::error::{Error, Result};
-use crate::flow::{Flow, Settle};
+use crate::flow::{Flow, Settle, outlives};
 use crate::row::{Clock, Cut, Delta, Moment, Rows, Table};
 use crate::state::{Base, Bodies, Checkpoint, FORMAT, Kept, KeptModel, Store};
 use crate::world;
@@ -74,8 +74,8 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
         }
     }
     if maintained.is_none() {
-        // Only the rows of the sources serve; what was made of them goes with the next checkpoint.
-        from.by_name.retain(|name, _| resumed.contains(name));
+        // Only the rows of the sources serve, and when others came; what else was made of them goes with the next checkpoint.
+        from.by_name.retain(|name, _| resumed.contains(name) || outlives(name));
     }
     if last.as_ref().is_none_or(|last| last.staged.is_some() || maintained.is_none()) {
         let tables = kept.iter().filter(|k| cut.0.contains_key(&k.source)).cloned().collect();
@@ -92,8 +92,10 @@ pub async fn begin(assembly: &Assembly, sources: &[String], config: &Config, sto
     let mut pending = Pending::new(&assembly.models, &assembly.compiled, &bodies, &mut from, models_kept);
     let tables_of = sources.iter().map(|name| (0..kept.len()).filter(|t| kept[*t].source == *name).collect());
     let intake = Intake::new(base, &bodies, tables_of.collect(), &mut from);
-    let from = maintained.is_some().then_some((from, clock));
-    let flow = Flow::start(&assembly.compiled, &tables, config.workers, &bodies, from)?;
+    let flow = match maintained.is_some() {
+        true => Flow::start(&assembly.compiled, &tables, config.workers, &bodies, Some((from, clock))),
+        false => Flow::after(&assembly.compiled, &tables, config.workers, &bodies, from),
+    }?;
     // A state directory that was lost must not count anew: tables know only later Moments.
     let mut moment = moment.max(sink.newest().unwrap_or_default()).next();
     let contents = (0..kept.len()).map(|table| intake.base().content(table)).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use super::shape::{Shape, Side};
 use super::stream::{CONTAINER_BYTES, RowStream, Step, StepStream, Time, WholeRows, WholeSteps, by_key, upper};
-use crate::row::{Codec, Rows, Sorted};
+use crate::row::{Codec, Diff, Rows, Sorted};
 use crate::state::{Batch, Bodies, Spine, merge};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -212,6 +212,32 @@ impl Gathered {
         }
         self.runs.push(Arc::new(Batch::of(&self.rows, bodies)));
         merge(&self.runs, bodies)
+    }
+}
+
+/// Rows in any order that become one batch.
+pub(super) struct Gathering<'a> {
+    rows: Rows,
+    gathered: Gathered,
+    bodies: &'a Arc<Bodies>,
+}
+
+impl<'a> Gathering<'a> {
+    pub fn new(bodies: &'a Arc<Bodies>) -> Gathering<'a> {
+        Gathering { rows: Rows::default(), gathered: Gathered::default(), bodies }
+    }
+
+    pub fn push(&mut self, parts: [&[u8]; 2], diff: Diff) {
+        parts.iter().for_each(|part| self.rows.extend(part));
+        self.rows.end(diff);
+        if self.rows.size() >= CONTAINER_BYTES {
+            self.gathered.take(&mut self.rows, self.bodies);
+        }
+    }
+
+    pub fn finish(mut self) -> Batch {
+        self.gathered.take(&mut self.rows, self.bodies);
+        self.gathered.finish(self.bodies)
     }
 }
 

@@ -11,6 +11,8 @@ use super::reduce::reduce;
 use super::regroup::regroup;
 use super::rerun::{numbered, rerun};
 use super::shape::{Cell, Shape};
+use super::spines::Spines;
+use super::stamp::{self, Stamps, stamp};
 use super::stream::{RowStream, Time, WholeRows, owner};
 use super::temporal::{Readings, row_of, temporal};
 use super::ticks::ticks;
@@ -18,8 +20,8 @@ use super::top::top;
 use super::unnest::unnest;
 use super::{Faults, Output, Settle};
 use crate::plan::{Compiled, Node, Op};
-use crate::row::{Clock, Codec, Direction, Row, Rows, Sorted, Table};
-use crate::state::{Arrangements, Bodies, Spine};
+use crate::row::{Codec, Direction, Row, Rows, Sorted, Table};
+use crate::state::Spine;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::cell::{self, RefCell};
 use std::collections::HashMap;
@@ -37,49 +39,9 @@ pub(super) struct Inputs {
     /// Of the recursions; one that another reads comes first.
     pub loops: Vec<Loop>,
     pub probe: probe::Handle<Time>,
-    pub spines: Vec<(String, Rc<RefCell<Spine>>)>,
+    pub spines: Spines,
     pub readings: Rc<Readings>,
     pub settle: Rc<cell::Cell<Settle>>,
-}
-
-/// The state of a dataflow: where it is kept, and what of it is there already.
-pub(super) struct Kept {
-    bodies: Arc<Bodies>,
-    /// What all workers had when it was kept, by name; `None` where the dataflow begins anew.
-    from: Option<Arc<Arrangements>>,
-    /// What the clock said then.
-    clock: Clock,
-    spines: Vec<(String, Rc<RefCell<Spine>>)>,
-}
-
-impl Kept {
-    pub fn new(bodies: Arc<Bodies>, from: Option<Arc<Arrangements>>, clock: Clock) -> Kept {
-        Kept { bodies, from, clock, spines: Vec::new() }
-    }
-
-    /// The spine of this name: what was kept of it for this worker. `key` is by what rows are shared out.
-    fn spine(
-        &mut self,
-        name: String,
-        key: impl Fn(&[u8]) -> &[u8],
-        worker: usize,
-        workers: usize,
-    ) -> Rc<RefCell<Spine>> {
-        let kept =
-            |from: &Arc<Arrangements>| from.by_name.get(&name).cloned().expect("it is the dataflow that was kept");
-        let batches = match self.from.as_ref().map(kept) {
-            None => Vec::new(),
-            Some(kept) if kept.len() == workers => kept[worker].to_vec(),
-            Some(kept) => {
-                let own = |row: &[u8]| owner(key(row), workers) == worker;
-                let batches = kept.iter().flat_map(|batches| batches.iter());
-                batches.map(|batch| Arc::new(batch.filter(own, &self.bodies))).collect()
-            }
-        };
-        let spine = Rc::new(RefCell::new(Spine::restore(batches, self.bodies.clone())));
-        self.spines.push((name, spine.clone()));
-        spine
-    }
 }
 
 /// What a worker has put out since it was last asked.
@@ -89,7 +51,7 @@ pub(super) fn build<'scope>(
     scope: Scope<'scope, Time>,
     plans: &[Compiled],
     tables: &[Table],
-    kept: Kept,
+    spines: Spines,
     share: Share,
 ) -> Inputs {
     let mut sessions = Vec::new();
@@ -109,13 +71,13 @@ pub(super) fn build<'scope>(
         given: Vec::new(),
         loops: Vec::new(),
         probe: probe::Handle::new(),
-        readings: Readings::new(kept.clock),
+        readings: Readings::new(spines.clock()),
         settle: Rc::new(cell::Cell::new(Settle::Not)),
         share: share.clone(),
         model: 0,
         faults: Faults::new(0, share.clone()),
         name: String::new(),
-        kept,
+        spines,
     };
     for (model, plan) in plans.iter().enumerate() {
         build.model = model;
@@ -138,7 +100,8 @@ pub(super) fn build<'scope>(
         session
     });
     let (constants, loops, probe) = (constants.collect(), build.loops, build.probe);
-    let (spines, readings, settle) = (build.kept.spines, build.readings, build.settle);
+    let (mut spines, readings, settle) = (build.spines, build.readings, build.settle);
+    spines.built();
     Inputs { tables: sessions, constants, loops, probe, spines, readings, settle }
 }
 
@@ -163,7 +126,7 @@ struct Build<'scope> {
     /// Of this model.
     faults: Faults,
     name: String,
-    kept: Kept,
+    spines: Spines,
 }
 
 /// A node's fingerprint, and its model where it has faults, which belong to one model.
@@ -200,7 +163,7 @@ impl<'scope> Build<'scope> {
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
                 let codec = Codec::new(input.schema.clone());
-                let (spine, begun) = (self.spine(&codec, *key), self.kept.from.is_some());
+                let (spine, begun) = (self.spine(&codec, *key), self.spines.go_on());
                 reduce(rows, codec, *key, aggregates, spine, begun, self.faults.clone())
             }
             Op::Top { input, key, order, places, numbered } => {
@@ -224,6 +187,13 @@ impl<'scope> Build<'scope> {
                 let kept = self.named_spine("by whole row", |row| row);
                 let codec = Codec::new(input.schema.clone());
                 ticks(rows, codec, *tick, kept, self.readings.clone(), self.share.clone())
+            }
+            Op::Stamp { input } => {
+                let rows = self.node(input);
+                let name = stamp::name(&self.name);
+                let before = self.spines.outlived(&name, stamp::row_of);
+                let kept = self.spines.spine(name, stamp::row_of);
+                stamp(rows, Codec::new(input.schema.clone()), Stamps { kept, before }, self.readings.clone())
             }
             Op::Regroup { input, key, order, work } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
@@ -271,7 +241,7 @@ impl<'scope> Build<'scope> {
                 let rows = self.arrange_rows(rows, &Schema::empty(), Vec::new(), 0);
                 let shown = self.spine(&rows.codec, 0);
                 let own = owner(&[], self.scope.peers()) == self.scope.index();
-                let unborn = own && self.kept.from.is_none();
+                let unborn = own && !self.spines.go_on();
                 rerun(rows, work, shown, unborn, self.settle.clone(), self.faults.clone())
             }
         }
@@ -364,15 +334,14 @@ impl<'scope> Build<'scope> {
 
     /// Spines are named by their model and counted in it: one dataflow always gives the same names.
     fn named_spine(&mut self, by: &str, key: impl Fn(&[u8]) -> &[u8]) -> Rc<RefCell<Spine>> {
-        let of_model = self.kept.spines.iter().filter(|(name, _)| name.starts_with(&self.name)).count();
-        let name = format!("{} {} {by}", self.name, of_model + 1);
-        self.kept.spine(name, key, self.scope.index(), self.scope.peers())
+        let name = format!("{} {} {by}", self.name, self.spines.of(&self.name) + 1);
+        self.spines.spine(name, key)
     }
 
     /// Constants enter at one worker only, or each worker would add its own; and once, not at each restart.
     fn constant(&mut self, rows: &[Row]) -> RowStream<'scope> {
         let (session, stream) = self.scope.new_input_with_builder();
-        let here = self.scope.index() == 0 && self.kept.from.is_none();
+        let here = self.scope.index() == 0 && !self.spines.go_on();
         let rows = rows.iter().filter(|_| here).map(|row| (row.clone(), 1)).collect();
         self.constants.push((session, rows));
         stream

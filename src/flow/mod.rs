@@ -39,6 +39,8 @@ mod regroup;
 mod rerun;
 mod semi;
 mod shape;
+mod spines;
+mod stamp;
 mod stream;
 mod temporal;
 mod ticks;
@@ -46,6 +48,7 @@ mod top;
 mod unnest;
 mod worker;
 
+pub use stamp::outlives;
 pub use worker::Flow;
 
 use crate::row::{Clock, Diff, Rows};

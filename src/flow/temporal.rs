@@ -8,14 +8,14 @@
 //! What lies behind the clock is never read again, so a Moment at which nothing is due costs a seek, however many rows
 //! wait.
 
-use super::arrange::{Gathered, Outlet, turns};
+use super::arrange::{Gathering, Outlet, turns};
 use super::build::Share;
 use super::shape::Side;
-use super::stream::{CONTAINER_BYTES, RowStream};
+use super::stream::RowStream;
 use super::top::pass;
 use crate::plan::{Bound, span};
 use crate::row::{Clock, Codec, Diff, Rows};
-use crate::state::{Batch, Bodies, Cursor, Spine};
+use crate::state::{Batch, Cursor, Spine};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Rows that will not happen, since they were taken back, are passed over to find the next that will; but no more.
 const LOOKED_AHEAD: usize = 64;
 /// An instant before its row, as bytes that sort.
-const INSTANT_BYTES: usize = 8;
+pub(super) const INSTANT_BYTES: usize = 8;
 
 /// What the clock said when the Moment before closed, and what it says now. All operators of a worker share one.
 pub(super) struct Readings {
@@ -64,7 +64,7 @@ pub(super) fn temporal<'scope>(
     let (bounds, bodies) = (bounds.to_vec(), schedule.borrow().bodies().clone());
     turns(rows, codec.clone(), "Temporal", bodies.clone(), move |news, out| {
         let mut schedule = schedule.borrow_mut();
-        let (now, later) = (readings.now(), Later::new(&bodies));
+        let (now, later) = (readings.now(), Gathering::new(&bodies));
         let mut turn = Turn { codec: &codec, bounds: &bounds, ends: Vec::new(), now, out, later };
         turn.come_due(&schedule.batches(), readings.last.get());
         for batch in news {
@@ -90,7 +90,8 @@ struct Turn<'a, F: FnMut(&mut Rows)> {
     ends: Vec<u32>,
     now: Clock,
     out: &'a mut Outlet<F>,
-    later: Later<'a>,
+    /// What is scheduled, and struck out.
+    later: Gathering<'a>,
 }
 
 impl<F: FnMut(&mut Rows)> Turn<'_, F> {
@@ -105,7 +106,7 @@ impl<F: FnMut(&mut Rows)> Turn<'_, F> {
                 continue;
             }
             let row = row_of(&scheduled);
-            self.later.push(at, row, -diff);
+            self.later.push([&key(at), row], -diff);
             let span = self.span(row).expect("only what enters or leaves is scheduled");
             match at == span.start {
                 true => self.take(row, diff),
@@ -118,11 +119,11 @@ impl<F: FnMut(&mut Rows)> Turn<'_, F> {
     fn take(&mut self, row: &[u8], diff: Diff) {
         let Some(span) = self.span(row).filter(|span| span.end > self.now) else { return };
         if span.start > self.now {
-            return self.later.push(span.start, row, diff);
+            return self.later.push([&key(span.start), row], diff);
         }
         self.put(row, diff);
         if span.end < Clock(i64::MAX) {
-            self.later.push(span.end, row, diff);
+            self.later.push([&key(span.end), row], diff);
         }
     }
 
@@ -135,33 +136,6 @@ impl<F: FnMut(&mut Rows)> Turn<'_, F> {
     fn put(&mut self, row: &[u8], diff: Diff) {
         self.out.rows().extend(row);
         self.out.end(diff);
-    }
-}
-
-/// What a Moment schedules, and strikes out.
-struct Later<'a> {
-    rows: Rows,
-    gathered: Gathered,
-    bodies: &'a Arc<Bodies>,
-}
-
-impl<'a> Later<'a> {
-    fn new(bodies: &'a Arc<Bodies>) -> Later<'a> {
-        Later { rows: Rows::default(), gathered: Gathered::default(), bodies }
-    }
-
-    fn push(&mut self, at: Clock, row: &[u8], diff: Diff) {
-        self.rows.extend(&key(at));
-        self.rows.extend(row);
-        self.rows.end(diff);
-        if self.rows.size() >= CONTAINER_BYTES {
-            self.gathered.take(&mut self.rows, self.bodies);
-        }
-    }
-
-    fn finish(mut self) -> Batch {
-        self.gathered.take(&mut self.rows, self.bodies);
-        self.gathered.finish(self.bodies)
     }
 }
 
@@ -203,6 +177,7 @@ fn key(at: Clock) -> [u8; INSTANT_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Bodies;
 
     fn scheduled(instants: Range<i64>, diff: Diff) -> Arc<Batch> {
         let mut rows = Rows::default();

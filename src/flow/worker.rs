@@ -8,8 +8,9 @@
 //! The dataflow's time counts Moments and, in the lower bits, their rounds. Tables go from Moment to Moment at once, so
 //! that only what is behind a recursion has more than one round.
 
-use super::build::{Inputs, Kept, build};
+use super::build::{Inputs, build};
 use super::recursion::{self, Loop, Turn};
+use super::spines::{Kept, Spines};
 use super::{Output, Settle};
 use crate::error::{Error, Result};
 use crate::plan::Compiled;
@@ -71,20 +72,34 @@ impl Flow {
         bodies: &Arc<Bodies>,
         from: Option<(Arrangements, Clock)>,
     ) -> Result<Flow> {
+        let from = from.map(|(from, clock)| (Arc::new(from), clock));
+        Flow::begin(models, tables, workers, Kept { bodies: bodies.clone(), from, before: Arc::default() })
+    }
+
+    /// The same anew, after another dataflow of which these arrangements are ([`super::outlives`]).
+    pub fn after(
+        models: &[Compiled],
+        tables: &[Table],
+        workers: usize,
+        bodies: &Arc<Bodies>,
+        before: Arrangements,
+    ) -> Result<Flow> {
+        Flow::begin(models, tables, workers, Kept { bodies: bodies.clone(), from: None, before: Arc::new(before) })
+    }
+
+    fn begin(models: &[Compiled], tables: &[Table], workers: usize, kept: Kept) -> Result<Flow> {
         let (share_sender, shares) = channel();
         let (commands, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
         // Each worker takes its own, so that nobody holds what was kept once all have begun.
-        let (from, clock) = from.map_or((None, Clock::UNREAD), |(from, clock)| (Some(Arc::new(from)), clock));
-        let starts: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some((r, from.clone())))).collect();
-        drop(from);
+        let starts: Vec<_> = receivers.into_iter().map(|r| Mutex::new(Some((r, kept.clone())))).collect();
+        drop(kept);
         let (plans, tables): (Arc<[Compiled]>, Arc<[Table]>) = (models.into(), tables.into());
         let config = timely::Config { communication: communication(workers), worker: WorkerConfig::default() };
-        let bodies = bodies.clone();
         let threads = timely::execute(config, move |worker| {
             let start = starts[worker.index()].lock().ok().and_then(|mut start| start.take());
-            let (commands, from) = start.expect("each worker starts once and takes its own");
-            let kept = Kept::new(bodies.clone(), from, clock);
-            work(worker, &plans, &tables, kept, commands, share_sender.clone());
+            let (commands, kept) = start.expect("each worker starts once and takes its own");
+            let spines = Spines::new(kept, worker.index(), worker.peers());
+            work(worker, &plans, &tables, spines, commands, share_sender.clone());
         });
         let threads = threads.map_err(|e| Error::bug("the dataflow's workers cannot start").because(e))?;
         let (closed, died) = (Cell::new(Moment(0)), Cell::new(false));
@@ -188,14 +203,14 @@ fn work(
     worker: &mut timely::worker::Worker,
     plans: &[Compiled],
     tables: &[Table],
-    kept: Kept,
+    spines: Spines,
     commands: Receiver<Command>,
     shares: Sender<Share>,
 ) {
     let _alarm = Alarm(shares.clone());
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, mut loops, probe, spines, readings, settle: settling } =
-        worker.dataflow(|scope| build(scope, plans, tables, kept, share.clone()));
+    let Inputs { mut tables, mut constants, mut loops, probe, mut spines, readings, settle: settling } =
+        worker.dataflow(|scope| build(scope, plans, tables, spines, share.clone()));
     let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
     let (mut time, mut end) = (0, 0);
     while let Ok(command) = commands.recv() {
@@ -232,8 +247,7 @@ fn work(
                 }
             }
             Command::Pin => {
-                let batches = spines.iter().map(|(name, spine)| (name.clone(), spine.borrow().pin()));
-                if shares.send(Share::Pinned(worker.index(), batches.collect())).is_err() {
+                if shares.send(Share::Pinned(worker.index(), spines.pin())).is_err() {
                     return;
                 }
             }

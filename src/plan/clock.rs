@@ -155,11 +155,11 @@ pub(super) fn elsewhere(sql: &str) -> Refusal {
     refusal("stands where each of its microseconds counts", HINT, sql)
 }
 
-/// The clock is a column as it is.
+/// The clock is a column as it is, but none of the result.
 pub(super) fn stamp(sql: &str) -> Refusal {
-    const HINT: &str = "leave it out, each snapshot says what the clock said; or take its day or hour, `current_date`, \
-                        `date_trunc('hour', now())`";
-    refusal("is a stamp of its row, which is not maintained yet", HINT, sql)
+    const HINT: &str = "stamp the rows of the result, in the outermost select; or take its day or hour, \
+                        `current_date`, `date_trunc('hour', now())`";
+    refusal("stamps rows of which something else is made", HINT, sql)
 }
 
 fn refusal(why: &str, hint: &str, sql: &str) -> Refusal {

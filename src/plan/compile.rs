@@ -11,6 +11,7 @@ use super::recursion::{Recursion, cut};
 use super::refusal::Refusal;
 use super::rerun::{Read, Rerun};
 use super::session::{register, row_schema, session};
+use super::stamps::{self, Stamped};
 use super::step::refuse_strays;
 use super::unsound::refuse_unsound;
 use super::with::{bind, refuse_passed_over};
@@ -21,7 +22,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Volatility};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub struct Compiled {
     pub relation: Relation,
     pub sql: String,
     pub node: Node,
+    stamped: Stamped,
 }
 
 impl Compiled {
@@ -44,6 +46,11 @@ impl Compiled {
             Op::Rerun { work, .. } => Some(work.why()),
             _ => None,
         }
+    }
+
+    /// The columns that say when their row came, each time it is computed something else.
+    pub fn stamps(&self) -> Vec<usize> {
+        self.stamped.columns()
     }
 
     /// Numbers of the source tables that it reads itself.
@@ -67,6 +74,8 @@ pub struct Planner {
     numbers: HashMap<Relation, Input>,
     tables: Vec<Table>,
     models: Vec<Compiled>,
+    /// Models whose rows nobody sees but models that read them.
+    hidden: BTreeSet<usize>,
 }
 
 /// What a relation's name stands for.
@@ -80,7 +89,8 @@ impl Planner {
     /// Names without a database or schema are looked for in these.
     pub fn new(database: &str, schema: &str) -> Planner {
         let home = Relation { database: database.into(), schema: schema.into(), name: String::new() };
-        Planner { state: session(&home), home, numbers: HashMap::new(), tables: Vec::new(), models: Vec::new() }
+        let (numbers, tables, models, hidden) = (HashMap::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        Planner { state: session(&home), home, numbers, tables, models, hidden }
     }
 
     /// Makes a source table known; returns its number.
@@ -99,20 +109,26 @@ impl Planner {
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
         let node = caught(|| self.node(&relation, sql));
-        let node = node.unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
+        let (node, stamped) = node.unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
-        self.models.push(Compiled { relation, sql: sql.to_string(), node });
+        self.models.push(Compiled { relation, sql: sql.to_string(), node, stamped });
         Ok(self.models.len() - 1)
     }
 
+    /// Nobody sees the rows of this model but models that read it: what it stamps on them these stamp on theirs.
+    pub fn hide(&mut self, model: usize) {
+        self.hidden.insert(model);
+    }
+
     /// What maintains it; where nothing does and the oracle can compute it, that it is computed again.
-    fn node(&self, relation: &Relation, sql: &str) -> Result<Node, Refusal> {
+    fn node(&self, relation: &Relation, sql: &str) -> Result<(Node, Stamped), Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         refuse_passed_over(&self.state, sql)?;
         let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         only_queries(&logical)?;
         let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
+        let reads_clock = reads_clock || self.reads_stamps(&logical).map_err(bound)?;
         refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
         let (logical, recursions) = cut(logical).map_err(bound)?;
@@ -121,7 +137,10 @@ impl Planner {
         refuse_strays(&parts, sql)?;
         self.maintained(logical, recursions, reads_clock, sql).or_else(|refusal| match reads_clock {
             true => Err(refusal),
-            false => self.rerun(relation, sql, &parts, &refusal).ok_or(refusal),
+            false => {
+                let whole = self.rerun(relation, sql, &parts, &refusal).ok_or(refusal)?;
+                Ok((whole, Stamped::default()))
+            }
         })
     }
 
@@ -131,7 +150,7 @@ impl Planner {
         recursions: Vec<Recursion>,
         reads_clock: bool,
         sql: &str,
-    ) -> Result<Node, Refusal> {
+    ) -> Result<(Node, Stamped), Refusal> {
         let bound = |e| Refusal::from_datafusion(&e, sql);
         let optimised = |plan| -> Result<LogicalPlan, Refusal> {
             let optimised = match reads_clock {
@@ -146,7 +165,39 @@ impl Planner {
         };
         let recursions = recursions.into_iter().map(planned).collect::<Result<Vec<_>, _>>()?;
         let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &recursions, sql };
-        lowering.lower_model(&optimised(logical)?)
+        if !reads_clock {
+            return Ok((lowering.lower_model(&optimised(logical)?)?, Stamped::default()));
+        }
+        let schema = logical.schema().clone();
+        let (rest, stamped) = stamps::taken_off(logical, &|scan, column| self.stamp_of(scan, column)).map_err(bound)?;
+        let rest = optimised(rest)?;
+        if stamped.columns().is_empty() {
+            return Ok((lowering.lower_model(&rest)?, stamped));
+        }
+        let LogicalPlan::Projection(computed) = optimised(stamps::computed(&stamped).map_err(bound)?)? else {
+            return Err(clock::elsewhere(sql));
+        };
+        let node = lowering.lower(&rest)?;
+        let node = lowering.stamped(node, rest.schema(), &stamped, computed.expr, &schema)?;
+        lowering.refuse_columns(&node.schema, &schema)?;
+        Ok((node, stamped))
+    }
+
+    fn reads_stamps(&self, plan: &LogicalPlan) -> DfResult<bool> {
+        let stamped = |node: &LogicalPlan| match node {
+            LogicalPlan::TableScan(scan) => {
+                (0..node.schema().fields().len()).any(|column| self.stamp_of(scan, column).is_some())
+            }
+            _ => false,
+        };
+        plan.exists(|node| Ok(stamped(node)))
+    }
+
+    /// What a column reads of the clock, where it is a stamp of a hidden model.
+    fn stamp_of(&self, scan: &TableScan, column: usize) -> Option<Expr> {
+        let Some(Input::Model(model)) = self.numbers.get(&self.home.resolve(&scan.table_name)) else { return None };
+        let column = scan.projection.as_ref().map_or(column, |columns| columns[column]);
+        self.models[*model].stamped.of(column).filter(|_| self.hidden.contains(model))
     }
 
     /// A model that is computed as a whole, if the oracle can and tables hold what comes out; its plan in parts, of which
@@ -307,7 +358,7 @@ impl Node {
             Op::Join(join) => join.residual.is_some(),
             Op::Reduce { aggregates, .. } => !aggregates.is_empty(),
             Op::Table { .. } | Op::Model { .. } | Op::Constant { .. } | Op::Union { .. } => false,
-            Op::Top { .. } | Op::Temporal { .. } | Op::Ticks { .. } | Op::Beside { .. } => false,
+            Op::Top { .. } | Op::Temporal { .. } | Op::Ticks { .. } | Op::Stamp { .. } | Op::Beside { .. } => false,
             Op::Unnest { .. } => false,
             Op::Regroup { .. } | Op::Rerun { .. } => true,
             // Of its input nothing is known here.
@@ -324,7 +375,7 @@ impl Node {
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
-            Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input } => vec![input],
             Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
@@ -338,7 +389,7 @@ impl Node {
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
-            Op::Temporal { input, .. } | Op::Ticks { input, .. } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input } => vec![input],
             Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),

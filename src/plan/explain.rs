@@ -63,6 +63,7 @@ fn write_node(
             };
             format!("rows with the {of} of the clock: all arranged, and computed again as {next} begins")
         }
+        Op::Stamp { .. } => "rows with what the clock said when they came: incremental, all arranged".to_string(),
         Op::Regroup { input, key, work, .. } => match key.is_empty() {
             true => format!("{work}: one group, every change computes all rows again"),
             false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),

@@ -14,8 +14,8 @@
 //! - Every node's schema is in row form: only types that `row::Codec` takes.
 //! - A model that cannot be maintained is computed as a whole when something has changed, and says so and why; one that
 //!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. Nothing that
-//!   depends on the clock or on chance is frozen: the clock is followed where a filter compares something with it, and
-//!   elsewhere by its day or hour; else it is refused, as chance is.
+//!   depends on chance is frozen, it is refused. The clock is followed where a filter compares something with it, and
+//!   elsewhere by its day or hour; as a column of the result it says when the row came.
 //!
 //! DataFusion is named here and nowhere else.
 
@@ -48,6 +48,7 @@ mod series;
 mod session;
 mod single;
 mod sliding;
+mod stamps;
 mod step;
 mod temporal;
 mod ticks;
@@ -154,6 +155,10 @@ pub enum Op {
     Ticks {
         input: Box<Node>,
         tick: Tick,
+    },
+    /// Rows with one column more, the timestamp at which they came, which they keep for as long as they stay.
+    Stamp {
+        input: Box<Node>,
     },
     /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
     /// forget. A group that cannot be computed becomes an error.

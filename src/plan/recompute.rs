@@ -41,7 +41,8 @@ impl Recompute {
     }
 
     /// A source table: `batch` holds the columns that are kept, `described` is the whole table. Columns that
-    /// no model uses are NULL, so that SQL binds here as it bound when it was planned.
+    /// no model uses are NULL, so that SQL binds here as it bound when it was planned. Or a model, in the place of what was
+    /// computed: models that follow read the stamps that its rows have.
     pub fn table(&mut self, relation: &Relation, described: &SchemaRef, batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         let column = |field: &Arc<arrow::datatypes::Field>| -> ArrayRef {

@@ -91,7 +91,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules
 }
 
-/// Makes `table` known under its full name.
+/// Makes `table` known under its full name, in the place of what was known under it.
 pub fn register(state: &SessionState, relation: &Relation, table: Arc<dyn TableProvider>) {
     let catalogs = state.catalog_list();
     let catalog = catalogs.catalog(&relation.database).unwrap_or_else(|| {
@@ -104,7 +104,8 @@ pub fn register(state: &SessionState, relation: &Relation, table: Arc<dyn TableP
         catalog.register_schema(&relation.schema, schema.clone()).expect("a memory catalog takes any schema");
         schema
     });
-    schema.register_table(relation.name.clone(), table).expect("the planner registers each relation once");
+    schema.deregister_table(&relation.name).expect("a memory schema forgets any table");
+    schema.register_table(relation.name.clone(), table).expect("nothing has the name");
 }
 
 /// The type in which rows hold values of `data_type`; `None` where there is none.

@@ -141,17 +141,28 @@ impl Lowering<'_> {
 
     /// The node with the clock behind its columns, what they are called, and the expressions as they read it there.
     pub fn ticked(&self, node: Node, bound: &DFSchema, expressions: &[&Expr]) -> Lowered<(Node, DFSchema, Vec<Expr>)> {
-        let failed = |e| self.of_datafusion(&e);
         let refused = |e: &Expr| if Tick::Hour.keeps(e) { clock::stamp(self.sql) } else { clock::elsewhere(self.sql) };
         let tick = |e: &&Expr| Tick::of(e).ok_or_else(|| refused(e));
         let ticks = expressions.iter().map(tick).collect::<Lowered<Vec<Tick>>>()?;
         let tick = ticks.into_iter().min().unwrap_or(Tick::Day);
+        self.beside_clock(node, bound, expressions, |input| Op::Ticks { input, tick })
+    }
+
+    /// The same by whatever puts the clock there.
+    pub fn beside_clock(
+        &self,
+        node: Node,
+        bound: &DFSchema,
+        expressions: &[&Expr],
+        op: impl FnOnce(Box<Node>) -> Op,
+    ) -> Lowered<(Node, DFSchema, Vec<Expr>)> {
+        let failed = |e| self.of_datafusion(&e);
         let column = Arc::new(Field::new(CLOCK, clock::instant(), true));
         let mut fields: Vec<_> = bound.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
         fields.push((None, column.clone()));
         let bound = DFSchema::new_with_metadata(fields, HashMap::new()).map_err(failed)?;
         let schema = Schema::new(node.schema.fields().iter().cloned().chain([column]).collect::<Vec<_>>());
-        let node = Node { op: Op::Ticks { input: Box::new(node), tick }, schema: Arc::new(schema) };
+        let node = Node { op: op(Box::new(node)), schema: Arc::new(schema) };
         let in_place = |e: Expr| match clock::is_open(&e) {
             true => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(CLOCK)))),
             false => Ok(Transformed::no(e)),

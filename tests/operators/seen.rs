@@ -72,6 +72,7 @@ impl Seen {
             Op::Beside { .. } => "beside",
             Op::Temporal { .. } => "temporal",
             Op::Ticks { .. } => "ticks",
+            Op::Stamp { .. } => "stamp",
             Op::Given => "given",
             Op::Recursion { .. } => "recursion",
             Op::Recurring { .. } => "recurring",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use driftless::error::Result;
 use driftless::flow::Flow;
 use driftless::plan::{Compiled, Relation};
@@ -235,6 +236,22 @@ pub fn counted(batch: &RecordBatch) -> Counted {
     let encoded = Codec::new(batch.schema()).encode(batch);
     encoded.into_iter().for_each(|row| *rows.entry(row).or_default() += 1);
     rows
+}
+
+pub fn decoded(schema: &SchemaRef, rows: &Counted) -> RecordBatch {
+    let each = rows.iter().flat_map(|(row, count)| std::iter::repeat_n(row, (*count).max(0) as usize));
+    Codec::new(schema.clone()).decode(each)
+}
+
+/// Whether these are the same rows, apart from some columns.
+pub fn equal_but_for(columns: &[usize], codec: &Codec, some: &Counted, others: &Counted) -> bool {
+    let compared: Vec<usize> = (0..codec.schema().fields().len()).filter(|column| !columns.contains(column)).collect();
+    let without = |rows: &Counted| {
+        let mut without = Counted::new();
+        rows.iter().for_each(|(row, count)| *without.entry(codec.project(row, &compared)).or_default() += count);
+        without
+    };
+    if columns.is_empty() { some == others } else { without(some) == without(others) }
 }
 
 pub fn show(codec: &Codec, rows: &Counted) -> String {
