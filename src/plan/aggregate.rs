@@ -11,6 +11,7 @@
 //! group. With no key a part has its one row even where there are no rows.
 
 use super::definite::total;
+use super::functions::shown;
 use super::lower::{Lowered, Lowering, nullable};
 use super::refusal::Refusal;
 use super::regroup::{Regroup, Work};
@@ -281,7 +282,7 @@ impl Lowering<'_> {
         schema: SchemaRef,
     ) -> Lowered<Node> {
         let failed = |e| self.of_datafusion(&e);
-        let text = calls.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(", ");
+        let text = calls.iter().map(|e| shown(e).human_display().to_string()).collect::<Vec<_>>().join(", ");
         let bound = group.input.schema();
         let key = group.group_expr.len();
         let mut outputs = group.group_expr.clone();

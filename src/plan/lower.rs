@@ -4,6 +4,7 @@
 //! the same nodes. A projection over a filter over anything becomes one Map.
 
 use super::compile::Input;
+use super::functions::shown;
 use super::recursion::{Of, Recursion, Stand};
 use super::refusal::Refusal;
 use super::session::row_schema;
@@ -157,7 +158,7 @@ impl Lowering<'_> {
         if predicates.iter().copied().chain(outputs).any(clock::reads) {
             return self.ticking(input, bound, predicates, outputs, schema);
         }
-        let mut text: Vec<String> = outputs.iter().map(|e| e.human_display().to_string()).collect();
+        let mut text: Vec<String> = outputs.iter().map(|e| shown(e).human_display().to_string()).collect();
         if !predicates.is_empty() {
             text = vec![format!("{} where {}", text.join(", "), listed(predicates))];
         }
@@ -268,5 +269,5 @@ pub(super) fn nullable(schema: &Schema) -> SchemaRef {
 /// Predicates as people read them.
 pub(super) fn listed(predicates: &[&Expr]) -> String {
     let conjuncts = predicates.iter().flat_map(|p| split_conjunction(p));
-    conjuncts.map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(" and ")
+    conjuncts.map(|e| shown(e).human_display().to_string()).collect::<Vec<_>>().join(" and ")
 }

@@ -1,5 +1,6 @@
 //! `limit`, and `row_number() … <= k`, however it is written → [`Op::Top`]: the first rows of each group.
 
+use super::functions::shown;
 use super::lower::{Lowered, Lowering};
 use super::refusal::Refusal;
 use super::{Node, Op, Program};
@@ -120,7 +121,7 @@ impl Lowering<'_> {
         let mut wider = self.computed(node, schema, &outputs)?;
         let fields = wider.schema.fields().iter().enumerate().map(|(i, field)| match named.get(i) {
             Some(name) => Field::new(name, field.data_type().clone(), true),
-            None => Field::new(outputs[i].human_display().to_string(), field.data_type().clone(), true),
+            None => Field::new(shown(&outputs[i]).human_display().to_string(), field.data_type().clone(), true),
         });
         wider.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok((wider, places))

@@ -1,5 +1,6 @@
 //! Window functions → [`Op::Regroup`], a node for each set of functions of one partition and order.
 
+use super::functions::shown;
 use super::lower::{Lowered, Lowering};
 use super::ordered::over_columns;
 use super::refusal::Refusal;
@@ -37,7 +38,8 @@ impl Lowering<'_> {
         let functions = window.window_expr.iter().map(|e| create_window_expr(e, &window.schema, &props));
         let functions = functions.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let sorted = create_physical_sort_exprs(order, input.schema(), &props).map_err(failed)?;
-        let text = window.window_expr.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(", ");
+        let text =
+            window.window_expr.iter().map(|e| shown(e).human_display().to_string()).collect::<Vec<_>>().join(", ");
         let bound = super::lower::nullable(input.schema().as_arrow());
         let work = Regroup::new(bound, sorted, Work::Windows(functions), schema.clone(), text).map_err(failed)?;
 

@@ -1,7 +1,8 @@
 //! Casts in which Postgres and DataFusion differ, those that nobody has written included: a rule that comes after all
-//! types are known puts our own in their place.
+//! types are known puts our own in their place, and arithmetic that is checked in the place of that which is not.
 
 use super::calendar::timestamp_text;
+use super::checked::checked;
 use super::own::{Args, INTERVAL, TIMESTAMP, bad, invoke};
 use super::{intervals, parse};
 use arrow::array::{
@@ -73,14 +74,21 @@ fn replaced(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let changed = plan.map_expressions(|e| {
         let name = names.save(&e);
-        Ok(e.transform_up(|e| own(e, &schema))?.update_data(|e| name.restore(e)))
+        let guarded = e.exists(|e| Ok(matches!(e, Expr::Case(_))))?;
+        Ok(e.transform_up(|e| own(e, &schema, guarded))?.update_data(|e| name.restore(e)))
     })?;
     if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
 }
 
-fn own(e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+/// If `guarded`, a branch that is never taken may have what cannot be read.
+fn own(e: Expr, schema: &DFSchema, guarded: bool) -> DfResult<Transformed<Expr>> {
     if let Some(cast) = at_utc(&e, schema)? {
         return Ok(Transformed::yes(cast));
+    }
+    if let Expr::BinaryExpr(binary) = &e {
+        let of = |e: &Expr| e.get_type(schema);
+        let checked = checked(binary, &of(&binary.left)?, &of(&binary.right)?);
+        return Ok(checked.map_or(Transformed::no(e), Transformed::yes));
     }
     let Expr::Cast(cast) = &e else { return Ok(Transformed::no(e)) };
     let from = cast.expr.get_type(schema)?;
@@ -91,8 +99,11 @@ fn own(e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     if let Expr::Literal(text, _) = cast.expr.as_ref()
         && text.try_as_str().is_some()
     {
-        let read = self::cast(&Args { columns: vec![text.to_array()?], rows: 1 }, &cast.data_type)?;
-        return Ok(Transformed::yes(df::lit(ScalarValue::try_from_array(&read, 0)?)));
+        match self::cast(&Args { columns: vec![text.to_array()?], rows: 1 }, &cast.data_type) {
+            Ok(read) => return Ok(Transformed::yes(df::lit(ScalarValue::try_from_array(&read, 0)?))),
+            Err(_) if guarded => {}
+            Err(unread) => return Err(unread),
+        }
     }
     Ok(Transformed::yes(cast_to(cast.data_type.clone()).call(vec![cast.expr.as_ref().clone()])))
 }

@@ -12,6 +12,7 @@
 mod alike;
 mod calendar;
 mod casts;
+mod checked;
 mod intervals;
 mod json;
 mod number;
@@ -26,6 +27,7 @@ mod time;
 mod written;
 
 pub(super) use casts::Casts;
+pub(super) use checked::shown;
 pub(super) use operators::Operators;
 pub(super) use written::rewrite;
 

@@ -16,6 +16,10 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON in text"),
     ("text ~ pattern, text ~* pattern, text !~ pattern, text !~* pattern", "`regexp_like`"),
     ("x ^ y", "`power(x, y)`"),
+    (
+        "integer + integer, integer - integer, integer * integer",
+        "an error beyond the type; a number written in SQL is a bigint",
+    ),
     ("double / double", "an error where the divisor is 0"),
     ("numeric / numeric", "16 digits behind the point, rounded"),
     ("date + 1, date - 1", "days later or earlier"),
@@ -119,6 +123,12 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
             casts::as_timestamp(left.clone()) - casts::as_timestamp(right.clone())
         }
 
+        (Op::Plus | Op::Minus, Interval(_) | Duration(_), Interval(_) | Duration(_))
+            if !clocked() && of_left != of_right =>
+        {
+            let whole = |e: &Expr| call(time::FUNCTIONS, "interval_times", vec![e.clone(), lit(1.0)]);
+            if raw.op == Op::Plus { whole(left) + whole(right) } else { whole(left) - whole(right) }
+        }
         (Op::Multiply, Interval(_) | Duration(_), number) if number.is_numeric() => {
             call(time::FUNCTIONS, "interval_times", both())
         }
