@@ -79,6 +79,11 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     if text.contains("only supports a single SQL statement") {
         return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
     }
+    if text.contains("The subquery should only return one column") {
+        let reason = "`(a, b) in (select …)` is maintained only under `and` and `or` of `where`, and not with `not`";
+        let hint = "write it as `exists (select … where x = a and y = b)`, and `not in` as `not exists`";
+        return Some(Refusal::new(reason, hint).at_words(sql, &[")", "not", "in"]).at_words(sql, &[")", "in"]));
+    }
     if text.contains("Cannot automatically convert ") && text.contains(" to Null") {
         let reason = "a column that is NULL in the first select of a recursion has no type";
         return Some(Refusal::new(reason, "cast it, `cast(null as bigint)` for one").at_words(sql, &["null"]));

@@ -2,8 +2,7 @@
 //! than one, as SQL has it.
 //!
 //! DataFusion joins with its rows, so that many would make many of each row outside. Here they go through an aggregate
-//! first, which always gives one row or an error. A subquery that depends on the row outside is DataFusion's affair: it
-//! refuses those that may give many.
+//! first, which always gives one row or an error. What depends on the row outside is the affair of `several`.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
@@ -29,16 +28,20 @@ fn single_value(e: Expr) -> DfResult<Transformed<Expr>> {
     let many = |query: &Subquery| query.subquery.max_rows().is_none_or(|rows| rows > 1);
     match e {
         Expr::ScalarSubquery(query) if query.outer_ref_columns.is_empty() && many(&query) => {
-            let column = query.subquery.schema().columns().swap_remove(0);
-            let name = column.name.clone();
-            let single = AggregateUDF::new_from_impl(Single { signature: Signature::any(1, Volatility::Immutable) });
-            let single = single.call(vec![Expr::Column(column)]).alias(name);
-            let plan = LogicalPlanBuilder::new_from_arc(query.subquery.clone());
-            let plan = plan.aggregate(Vec::<Expr>::new(), [single])?.build()?;
+            let plan = single(query.subquery.clone())?;
             Ok(Transformed::yes(Expr::ScalarSubquery(query.with_plan(Arc::new(plan)))))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// The one row of these, NULL where there is none.
+pub(super) fn single(rows: Arc<LogicalPlan>) -> DfResult<LogicalPlan> {
+    let column = rows.schema().columns().swap_remove(0);
+    let name = column.name.clone();
+    let single = AggregateUDF::new_from_impl(Single { signature: Signature::any(1, Volatility::Immutable) });
+    let single = single.call(vec![Expr::Column(column)]).alias(name);
+    LogicalPlanBuilder::new_from_arc(rows).aggregate(Vec::<Expr>::new(), [single])?.build()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -8,8 +8,11 @@ use super::from::unnested;
 use super::functions;
 use super::lateral::plain;
 use super::refusal::Refusal;
+use super::several::apart;
 use super::single::single_values;
 use super::sliding::counted;
+use super::tuples::singly;
+use super::using::qualified;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -19,18 +22,21 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-/// The plan of a model, as it is bound, with subqueries that stand for one value made single, copies and values counted, and
+/// The plan of a model, as it is bound, with subqueries that stand for one value made single and apart, copies and values counted, and
 /// nothing lateral where that can be.
 pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     let mut statement = parse(state, sql)?;
     if let Statement::Statement(statement) = &mut statement {
+        singly(statement.as_mut());
+        qualified(statement.as_mut());
         let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
         unnested(statement.as_mut());
         functions::rewrite(statement);
     }
-    plain(counted(copies(single_values(state.statement_to_plan(statement).await?)?)?)?)
+    plain(counted(copies(apart(single_values(state.statement_to_plan(statement).await?)?)?)?)?)
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
@@ -51,18 +57,16 @@ impl VisitorMut for NameColumns {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Derived { subquery, alias: Some(alias), .. } = factor
-            && !alias.columns.is_empty()
-        {
-            name_computed(&mut subquery.body);
+        if let TableFactor::Derived { subquery, alias, .. } = factor {
+            let renamed = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+            name_computed(&mut subquery.body, renamed);
         }
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let renamed = query.with.iter_mut().flat_map(|with| &mut with.cte_tables);
-        for cte in renamed.filter(|cte| !cte.alias.columns.is_empty()) {
-            name_computed(&mut cte.query.body);
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            name_computed(&mut cte.query.body, !cte.alias.columns.is_empty());
         }
         let with = query.with.iter_mut().filter(|with| with.recursive);
         for cte in with.flat_map(|with| &mut with.cte_tables).filter(|cte| !cte.alias.columns.is_empty()) {
@@ -90,16 +94,18 @@ fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
 }
 
 /// What is computed gets a name, where an alias around gives another: DataFusion calls a cast of `t.a` by that name, and
-/// to rename it looks for the column.
-fn name_computed(body: &mut SetExpr) {
+/// to rename it looks for the column. If not all are `renamed`, what stands there twice gets one: nobody can ask for it.
+fn name_computed(body: &mut SetExpr, renamed: bool) {
     match body {
-        SetExpr::Query(query) => name_computed(&mut query.body),
+        SetExpr::Query(query) => name_computed(&mut query.body, renamed),
         // All have the names of the first.
-        SetExpr::SetOperation { left, .. } => name_computed(left),
+        SetExpr::SetOperation { left, .. } => name_computed(left, renamed),
         SetExpr::Select(select) => {
+            let mut seen = HashSet::new();
             for (place, item) in select.projection.iter_mut().enumerate() {
                 if let SelectItem::UnnamedExpr(expr) = item
                     && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
+                    && (!seen.insert(expr.to_string()) || renamed)
                 {
                     let alias = ast::Ident::new(format!("unnamed_{place}"));
                     *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };

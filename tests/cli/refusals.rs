@@ -37,16 +37,16 @@ const CASES: &[(&str, &str)] = &[
         "select o.id, n.buyer\nfrom {{ source('shop', 'orders') }} as o\ncross join lateral (select c.id as buyer from {{ source('shop', 'customers') }} as c where c.id = o.customer_id and exists (select 1 from {{ source('shop', 'customers') }} as d where d.id = o.id)) as n\n",
     ),
     (
-        "using in a full join",
-        "select id, o.status, c.name\nfrom {{ source('shop', 'orders') }} as o\nfull join {{ source('shop', 'customers') }} as c using (id)\n",
+        "a natural full join",
+        "select id, o.status, c.name\nfrom {{ source('shop', 'orders') }} as o\nnatural full join {{ source('shop', 'customers') }} as c\n",
     ),
     (
         "a select in an expression",
         "select id, customer_id in (select id from {{ source('shop', 'customers') }}) as known\nfrom {{ source('shop', 'orders') }}\n",
     ),
     (
-        "an approximate median",
-        "select status, approx_median(id) as middle\nfrom {{ source('shop', 'orders') }}\ngroup by status\n",
+        "an approximate percentile",
+        "select status, approx_percentile_cont_with_weight(id, id, 0.5) as middle\nfrom {{ source('shop', 'orders') }}\ngroup by status\n",
     ),
     ("the clock", "select id, current_timestamp as seen_at\nfrom {{ source('shop', 'orders') }}\n"),
     (
@@ -89,7 +89,7 @@ fn a_model_below_a_refused_one_is_refused_and_the_rest_is_planned() {
     let mut told = Transcript::new("below");
     let project = recorded(&[
         ORDERS,
-        ("b.sql", "select approx_median(id) as id from {{ ref('orders_seen') }}\n"),
+        ("b.sql", "select approx_percentile_cont_with_weight(id, id, 0.5) as id from {{ ref('orders_seen') }}\n"),
         ("c.sql", "select id from {{ ref('b') }}\n"),
     ]);
     told.hide(project.path().display(), "PROJECT");

@@ -21,6 +21,7 @@ mod own;
 mod parse;
 mod parts;
 mod pattern;
+pub(super) mod quantified;
 mod regexp;
 mod text;
 mod time;
@@ -50,7 +51,13 @@ fn table() -> [(&'static str, &'static [Function]); 5] {
 /// The same, in the place of DataFusion's of these names.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     let own = |function: &'static Function| Arc::new(ScalarUDF::new_from_impl(Own::new(function)));
-    table().into_iter().flat_map(|(_, functions)| functions).map(own).chain(alike::functions()).collect()
+    table()
+        .into_iter()
+        .flat_map(|(_, functions)| functions)
+        .map(own)
+        .chain(alike::functions())
+        .chain(quantified::functions())
+        .collect()
 }
 
 /// `FUNCTIONS.md`.

@@ -16,6 +16,14 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("@ x", "`abs(x)`"),
     ("x similar to 'a%'", "`similar_to(x, 'a%')`"),
     ("dateadd(day, 1, x), datediff(day, x, y)", "the unit as a word or as text"),
+    ("(a, b) = (1, 2), (a, b) < (1, 2), (a, b) in ((1, 2), (3, 4))", "value by value"),
+    ("x = any(list), x <> all(list)", "NULL where an item that is NULL might have decided"),
+    ("approx_distinct(x), approx_count_distinct(x)", "`count(distinct x)`, which is exact"),
+    ("approx_median(x)", "`median(x)`, which is exact"),
+    (
+        "approx_percentile_cont(x, 0.9), approx_quantile(x, 0.9)",
+        "`percentile_cont(0.9) within group (order by x)`, which is exact",
+    ),
 ];
 
 /// Functions whose first argument is a unit, often written as a word.
@@ -82,10 +90,36 @@ impl VisitorMut for Rewrite {
                 {
                     *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
                 }
+                make_exact(function, &name);
             }
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// What is near enough depends on the order of rows, which none has: so it is exact.
+fn make_exact(function: &mut ast::Function, name: &str) {
+    let exact = match name {
+        "approx_distinct" | "approx_count_distinct" => "count",
+        "approx_median" => "median",
+        "approx_percentile_cont" | "approx_quantile" => "percentile_cont",
+        _ => return,
+    };
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    function.name = ast::ObjectName::from(vec![ast::Ident::new(exact)]);
+    match exact {
+        "count" => list.duplicate_treatment = Some(ast::DuplicateTreatment::Distinct),
+        "percentile_cont" => {
+            // What may follow is how near it shall come.
+            list.args.truncate(if function.within_group.is_empty() { 2 } else { 1 });
+            if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value)), _] = list.args.as_slice() {
+                let options = ast::OrderByOptions { asc: None, nulls_first: None };
+                function.within_group = vec![ast::OrderByExpr { expr: value.clone(), options, with_fill: None }];
+                list.args.remove(0);
+            }
+        }
+        _ => {}
     }
 }
 
