@@ -74,14 +74,12 @@ fn replaced(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let changed = plan.map_expressions(|e| {
         let name = names.save(&e);
-        let guarded = e.exists(|e| Ok(matches!(e, Expr::Case(_))))?;
-        Ok(e.transform_up(|e| own(e, &schema, guarded))?.update_data(|e| name.restore(e)))
+        Ok(e.transform_up(|e| own(e, &schema))?.update_data(|e| name.restore(e)))
     })?;
     if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
 }
 
-/// If `guarded`, a branch that is never taken may have what cannot be read.
-fn own(e: Expr, schema: &DFSchema, guarded: bool) -> DfResult<Transformed<Expr>> {
+fn own(e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     if let Some(cast) = at_utc(&e, schema)? {
         return Ok(Transformed::yes(cast));
     }
@@ -99,11 +97,8 @@ fn own(e: Expr, schema: &DFSchema, guarded: bool) -> DfResult<Transformed<Expr>>
     if let Expr::Literal(text, _) = cast.expr.as_ref()
         && text.try_as_str().is_some()
     {
-        match self::cast(&Args { columns: vec![text.to_array()?], rows: 1 }, &cast.data_type) {
-            Ok(read) => return Ok(Transformed::yes(df::lit(ScalarValue::try_from_array(&read, 0)?))),
-            Err(_) if guarded => {}
-            Err(unread) => return Err(unread),
-        }
+        let read = self::cast(&Args { columns: vec![text.to_array()?], rows: 1 }, &cast.data_type)?;
+        return Ok(Transformed::yes(df::lit(ScalarValue::try_from_array(&read, 0)?)));
     }
     Ok(Transformed::yes(cast_to(cast.data_type.clone()).call(vec![cast.expr.as_ref().clone()])))
 }
