@@ -1,7 +1,7 @@
 //! Rows as sqllogictest writes them, and whether they are those that were expected.
 
 use super::script::Sort;
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -13,10 +13,37 @@ pub fn rows(batch: &RecordBatch) -> Vec<Vec<String>> {
         .iter()
         .map(|column| {
             let formatter = ArrayFormatter::try_new(column, &options).expect("every type of a row has a text");
-            (0..column.len()).map(|at| text(formatter.value(at).to_string(), column.data_type())).collect()
+            let value = |at: usize| match column.as_list_opt::<i32>().filter(|lists| lists.is_valid(at)) {
+                Some(lists) => list(&lists.value(at)),
+                None => text(formatter.value(at).to_string(), column.data_type()),
+            };
+            (0..column.len()).map(value).collect()
         })
         .collect();
     (0..batch.num_rows()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect()
+}
+
+/// As Postgres writes it: `{1,NULL,"a b"}`.
+fn list(items: &ArrayRef) -> String {
+    if let Some(lists) = items.as_list_opt::<i32>() {
+        let items = lists.iter().map(|items| items.map_or("NULL".into(), |items| list(&items)));
+        return format!("{{{}}}", items.collect::<Vec<_>>().join(","));
+    }
+    let formatter = ArrayFormatter::try_new(items, &FormatOptions::default()).expect("every type of a row has a text");
+    let item = |at: usize| {
+        let item = match items.data_type() {
+            _ if items.is_null(at) => return "NULL".into(),
+            DataType::Boolean => return if items.as_boolean().value(at) { "t".into() } else { "f".into() },
+            DataType::Utf8 => items.as_string::<i32>().value(at).to_string(),
+            of => text(formatter.value(at).to_string(), of),
+        };
+        let plain = |c: char| !c.is_whitespace() && !"{},\"\\".contains(c);
+        match !item.is_empty() && !item.eq_ignore_ascii_case("null") && item.chars().all(plain) {
+            true => item,
+            false => format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\"")),
+        }
+    };
+    format!("{{{}}}", (0..items.len()).map(item).collect::<Vec<_>>().join(","))
 }
 
 fn text(value: String, of: &DataType) -> String {
@@ -49,7 +76,8 @@ pub fn difference(rows: &[Vec<String>], sort: Sort, expected: &[String]) -> Opti
         found.sort();
         wanted.sort();
     }
-    let same = found.len() == wanted.len() && found.iter().zip(&wanted).all(|(found, wanted)| equal(found, wanted));
+    let same = |found: &String, wanted: &String| equal(found, wanted) || equal(&braced(found), &braced(wanted));
+    let same = found.len() == wanted.len() && found.iter().zip(&wanted).all(|(found, wanted)| same(found, wanted));
     (!same).then(|| format!("expected\n{}\nfound\n{}", listed(&wanted), listed(&found)))
 }
 
@@ -61,6 +89,11 @@ fn listed(lines: &[String]) -> String {
 
 fn plain(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Others write lists in brackets.
+fn braced(line: &str) -> String {
+    line.replace('[', "{").replace(']', "}").replace(", ", ",")
 }
 
 /// Word by word: numbers by value, those with a fraction as far as doubles go; truth values in their several spellings.

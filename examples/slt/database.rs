@@ -235,26 +235,31 @@ impl Database {
     }
 
     fn drop(&mut self, what: ObjectType, name: &str, if_exists: bool, cascade: bool) -> Result<(), Stop> {
-        let before = self.tables.len() + self.views.len();
-        match what {
-            ObjectType::Table => self.tables.retain(|table| table.name != name),
-            ObjectType::View | ObjectType::MaterializedView => self.views.retain(|view| view.name != name),
+        let place = match what {
+            ObjectType::Table => self.tables.iter().position(|table| table.name == name),
+            ObjectType::View | ObjectType::MaterializedView => self.views.iter().position(|view| view.name == name),
             ObjectType::Index => return Ok(()),
             other => return Err(unsupported(format!("`drop {other}`").to_lowercase())),
-        }
-        if before == self.tables.len() + self.views.len() && !if_exists {
-            return Err(failed(format!("there is no `{name}`")));
-        }
+        };
+        let Some(place) = place else {
+            return if if_exists { Ok(()) } else { Err(failed(format!("there is no `{name}`"))) };
+        };
+        let is_table = what == ObjectType::Table;
+        let table = is_table.then(|| self.tables.remove(place));
+        let view = (!is_table).then(|| self.views.remove(place));
+        // What cannot be planned any more has read it.
         self.running = None;
         self.start();
         let orphans = self.views.iter().filter(|view| view.refused.is_some()).map(|view| view.name.clone());
         let orphans: Vec<String> = orphans.collect();
-        self.views.retain(|view| view.refused.is_none());
         self.running = None;
-        match orphans.is_empty() || cascade {
-            true => Ok(()),
-            false => Err(unsupported(format!("`drop` of what views read ({})", orphans.join(", ")))),
+        if orphans.is_empty() || cascade {
+            self.views.retain(|view| view.refused.is_none());
+            return Ok(());
         }
+        table.into_iter().for_each(|table| self.tables.insert(place, table));
+        view.into_iter().for_each(|view| self.views.insert(place, view));
+        Err(failed(format!("`{name}` is read by {}", orphans.join(", "))))
     }
 
     fn insert(&mut self, insert: Insert) -> Result<Outcome, Stop> {

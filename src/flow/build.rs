@@ -236,7 +236,9 @@ impl<'scope> Build<'scope> {
             }
             Op::Rerun { inputs, work } => {
                 let inputs = inputs.iter().enumerate().map(|(number, input)| numbered(self.node(input), number));
-                let inputs: Vec<_> = inputs.collect();
+                let mut inputs: Vec<_> = inputs.collect();
+                // Where it reads nothing, what brings it a turn at each Moment.
+                inputs.extend(inputs.is_empty().then(|| self.constant(&[])));
                 let rows = self.scope.concatenate(inputs);
                 let rows = self.arrange_rows(rows, &Schema::empty(), Vec::new(), 0);
                 let shown = self.spine(&rows.codec, 0);

@@ -14,6 +14,7 @@
 use super::exact::{self, exact};
 use super::nullable::nullable;
 use super::ordered::over_columns;
+use super::percentiles::{CONT, DISC, MODE};
 use super::single::SINGLE;
 use super::zeros::{canonical, canonical_outputs};
 use arrow::datatypes::DataType;
@@ -283,7 +284,7 @@ fn depends_on_order(call: &Expr) -> Option<AggregateFunction> {
     let Expr::AggregateFunction(call) = call.clone().unalias_nested().data else { return None };
     let depends = match call.func.name() {
         "count" | "sum" | "avg" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" => false,
-        exact::SUM | exact::AVG | SINGLE | "median" | "percentile_cont" => false,
+        exact::SUM | exact::AVG | SINGLE | "median" | CONT | DISC | MODE => false,
         // Rows that are equal in their order are equal in what is asked for.
         "first_value" => !call.params.args.iter().all(|a| call.params.order_by.iter().any(|by| by.expr == *a)),
         _ => true,

@@ -6,7 +6,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Statement,
-    TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
+    Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -49,7 +49,10 @@ impl VisitorMut for Unnested {
             // What follows a name may be a part of it.
             let named = matches!(root.as_ref(), Expr::Identifier(_));
             let of_name = |access: &&mut AccessExpr| named && matches!(access, AccessExpr::Dot(_));
-            access_chain.iter_mut().skip_while(of_name).for_each(name_field);
+            access_chain.iter_mut().skip_while(of_name).for_each(|access| {
+                name_field(access);
+                from_one(access);
+            });
         }
         if let Expr::Array(array) = e {
             *e = call("make_array", std::mem::take(&mut array.elem));
@@ -66,6 +69,17 @@ fn name_field(access: &mut AccessExpr) {
     if let AccessExpr::Dot(Expr::Identifier(name)) = access {
         let name = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
         *access = AccessExpr::Dot(Expr::value(Value::SingleQuotedString(name)));
+    }
+}
+
+/// Items are counted from the first, 1: of the others DataFusion counts from the last.
+fn from_one(access: &mut AccessExpr) {
+    if let AccessExpr::Subscript(Subscript::Index { index }) = access
+        && !matches!(index, Expr::Value(_))
+    {
+        let template =
+            Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("case when {index} >= 1 then {index} end"));
+        *index = template.and_then(|mut parser| parser.parse_expr()).expect("an expression stands there");
     }
 }
 
@@ -149,7 +163,7 @@ fn lists(name: &str, arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
     let arguments = arguments.iter().map(argument).collect::<Option<Vec<_>>>()?;
     Some(match name {
         "unnest" => arguments,
-        "generate_series" => vec![call("generate_series", arguments)],
+        "generate_series" | "range" => vec![call(name, arguments)],
         "string_to_table" => vec![call("string_to_array", arguments)],
         _ => return None,
     })

@@ -38,6 +38,7 @@ mod map;
 mod marked;
 mod nullable;
 mod ordered;
+mod percentiles;
 mod program;
 pub mod recompute;
 mod recursion;

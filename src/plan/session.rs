@@ -44,6 +44,9 @@ pub fn session(home: &Relation) -> SessionState {
         .build();
     let variance = datafusion::functions_aggregate::variance::var_samp_udaf().as_ref().clone();
     state.register_udaf(Arc::new(variance.with_aliases(["variance"]))).expect("a session takes any function");
+    for function in super::percentiles::functions() {
+        state.register_udaf(function).expect("a session takes any function");
+    }
     state.add_analyzer_rule(Arc::new(functions::Casts));
     let own = [super::map::map(), super::series::series()];
     for function in own.into_iter().chain(functions::functions()).chain(super::clock::functions()) {

@@ -18,7 +18,8 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    self, Cte, Query, SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    self, Cte, LimitClause, Query, SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -65,6 +66,7 @@ impl VisitorMut for NameColumns {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        limit_by_fetch(query);
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             name_computed(&mut cte.query.body, !cte.alias.columns.is_empty());
         }
@@ -76,6 +78,22 @@ impl VisitorMut for NameColumns {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `fetch first 3 rows only` is `limit 3`.
+fn limit_by_fetch(query: &mut Query) {
+    let only = |fetch: &mut ast::Fetch| !fetch.with_ties && !fetch.percent;
+    let limited = matches!(
+        query.limit_clause,
+        Some(LimitClause::LimitOffset { limit: Some(_), .. } | LimitClause::OffsetCommaLimit { .. })
+    );
+    let Some(fetch) = query.fetch.take_if(|fetch| only(fetch) && !limited) else { return };
+    let one = ast::Expr::value(ast::Value::Number("1".into(), false));
+    let rows = Some(fetch.quantity.unwrap_or(one));
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit, .. }) => *limit = rows,
+        clause => *clause = Some(LimitClause::LimitOffset { limit: rows, offset: None, limit_by: Vec::new() }),
     }
 }
 

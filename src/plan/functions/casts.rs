@@ -74,9 +74,36 @@ fn replaced(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let changed = plan.map_expressions(|e| {
         let name = names.save(&e);
-        Ok(e.transform_up(|e| own(e, &schema))?.update_data(|e| name.restore(e)))
+        let compared = e.transform_up(|e| in_microseconds(e, &schema))?;
+        let own = compared.transform_data(|e| e.transform_up(|e| own(e, &schema)))?;
+        Ok(own.update_data(|e| name.restore(e)))
     })?;
     if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
+}
+
+/// What is compared as moments is compared by the microsecond: by the nanosecond there is none after 2262.
+fn in_microseconds(mut e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    use df::Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    const COMPARISONS: [df::Operator; 8] = [Eq, NotEq, Lt, LtEq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom];
+    let mut sides: Vec<&mut Expr> = match &mut e {
+        Expr::BinaryExpr(binary) if COMPARISONS.contains(&binary.op) => vec![&mut binary.left, &mut binary.right],
+        Expr::Between(between) => vec![&mut between.expr, &mut between.low, &mut between.high],
+        Expr::InList(list) => std::iter::once(list.expr.as_mut()).chain(&mut list.list).collect(),
+        _ => return Ok(Transformed::no(e)),
+    };
+    let coarser = sides.iter().map(|side| coarser(side, schema)).collect::<DfResult<Option<Vec<Expr>>>>()?;
+    let Some(coarser) = coarser else { return Ok(Transformed::no(e)) };
+    sides.iter_mut().zip(coarser).for_each(|(side, coarser)| **side = coarser);
+    Ok(Transformed::yes(e))
+}
+
+/// The same moment by the microsecond, where it was only made finer.
+fn coarser(e: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
+    let Expr::Cast(df::Cast { expr, data_type: DataType::Timestamp(TimeUnit::Nanosecond, zone) }) = e else {
+        return Ok(None);
+    };
+    let to = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    Ok(Some(if expr.get_type(schema)? == to { expr.as_ref().clone() } else { df::cast(expr.as_ref().clone(), to) }))
 }
 
 fn own(e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
