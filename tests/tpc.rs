@@ -1,5 +1,6 @@
-//! TPC-H and TPC-DS, maintained, against DuckDB: the queries of its own extensions over their own rows, then seeded
-//! inserts, updates and deletes of all tables. After each every model equals DuckDB's answer.
+//! TPC-H, TPC-DS and Nexmark, maintained, against DuckDB: the queries of its own extensions over their own rows, and those
+//! of `tests/tpc/nexmark.sql`; then seeded inserts, updates and deletes of all tables. After each every model equals
+//! DuckDB's answer.
 //!
 //! `SCALE=0.1 STEPS=10 SEED=7 cargo test --release --test tpc` looks longer.
 
@@ -32,6 +33,12 @@ fn tpch_equals_duckdb_at_every_step() {
 #[test]
 fn tpcds_equals_duckdb_at_every_step() {
     maintained("tpcds", 0.01, 25);
+}
+
+/// The queries from q0 on, of which none is computed as a whole.
+#[test]
+fn nexmark_equals_duckdb_at_every_step() {
+    maintained("nexmark", 1.0, 0);
 }
 
 fn set<T: std::str::FromStr>(name: &str, default: T) -> T {

@@ -1,4 +1,5 @@
-"""TPC-H and TPC-DS as DuckDB has them: tables, queries, changes and answers, for tests/tpc.rs.
+"""TPC-H and TPC-DS as DuckDB has them, and Nexmark as tests/tpc/nexmark.sql has it: tables, queries, changes and answers,
+for tests/tpc.rs.
 
 One JSON request a line on stdin, one JSON answer a line on stdout; rows go through Parquet files in a folder.
 
@@ -44,15 +45,18 @@ LITERAL = r"(?:'[^']*'|-?\d+(?:\.\d+)?)"
 ASKED = re.compile(rf"\b(\w+)\s*(?:=|\bin\b)\s*\(?\s*({LITERAL}(?:\s*,\s*{LITERAL})*)", re.IGNORECASE)
 # A table of no more rows has them all from the beginning.
 FEW = 20
+# Suites of DuckDB's extensions; others are files.
 GENERATORS = {"tpch": "dbgen", "tpcds": "dsdgen"}
+FOLDER = pathlib.Path(__file__).parent.parent / "tpc"
 
 
 def connect(suite):
     # The extension comes from its wheel: a test must not fetch code while it runs.
     config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": 1}
     con = duckdb.connect(config=config)
-    home = pathlib.Path(importlib.util.find_spec(f"duckdb_extension_{suite}").origin).parent
-    con.load_extension(str(next(home.rglob(f"{suite}.duckdb_extension"))))
+    if suite in GENERATORS:
+        home = pathlib.Path(importlib.util.find_spec(f"duckdb_extension_{suite}").origin).parent
+        con.load_extension(str(next(home.rglob(f"{suite}.duckdb_extension"))))
     con.execute("set default_null_order = 'postgres'; set integer_division = true")
     return con
 
@@ -80,9 +84,12 @@ def asked(queries):
 class Suite:
     def generate(self, suite, scale, folder):
         self.con, self.folder = connect(suite), pathlib.Path(folder)
-        self.con.execute(f"call {GENERATORS[suite]}(sf = {scale})")
-        texts = self.con.execute(f"select query from {suite}_queries() order by query_nr").fetchall()
-        self.queries = [text.strip().rstrip(";") for (text,) in texts]
+        if suite in GENERATORS:
+            self.con.execute(f"call {GENERATORS[suite]}(sf = {scale})")
+            texts = self.con.execute(f"select query from {suite}_queries() order by query_nr").fetchall()
+            self.queries = [text.strip().rstrip(";") for (text,) in texts]
+        else:
+            self.queries = self.of_file(suite, scale)
         self.asked = asked(self.queries)
         names = self.con.execute("select table_name from duckdb_tables() order by all").fetchall()
         self.tables = {}
@@ -96,6 +103,14 @@ class Suite:
             self.con.execute(f"delete from {name} where {held_back}")
         keys = {name: [list(columns).index(key) for key in self.key(name)] for name, columns in self.tables.items()}
         return {"tables": list(keys.items()), "queries": self.queries}
+
+    def of_file(self, suite, scale):
+        """Makes the tables of a file; its queries."""
+        blocks = (FOLDER / f"{suite}.sql").read_text().strip().split("\n\n")[1:]
+        blocks = [block.split("\n", 1) for block in blocks]
+        for _, table in (block for block in blocks if block[0] == "-- table"):
+            self.con.execute(table.replace("$scale", str(scale)))
+        return [query for name, query in blocks if name != "-- table"]
 
     def key(self, table):
         return KEYS.get(table, list(self.tables[table])[:1])
