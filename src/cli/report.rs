@@ -102,3 +102,13 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     rows.iter().for_each(|row| text += &line(row));
     text
 }
+
+/// So many bytes, for people.
+pub fn bytes(bytes: usize) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{} KiB", bytes >> 10),
+        10_000_000..10_000_000_000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}

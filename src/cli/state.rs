@@ -16,34 +16,25 @@ pub fn run(shared: &Shared) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn show(report: &StateReport) -> String {
+fn show(state: &StateReport) -> String {
     let (mut rows, mut in_memory, mut on_disk) = (Vec::new(), 0, 0);
-    for size in report.arrangements.iter().filter(|size| size.batches > 0) {
+    for size in state.arrangements.iter().filter(|size| size.batches > 0) {
         in_memory += size.bytes_in_memory;
         on_disk += size.bytes_on_disk;
         rows.push(vec![
             size.name.clone(),
             size.rows.to_string(),
             size.batches.to_string(),
-            bytes(size.bytes_in_memory),
-            bytes(size.bytes_on_disk),
+            report::bytes(size.bytes_in_memory),
+            report::bytes(size.bytes_on_disk),
         ]);
     }
     let table = report::table(&["arrangement", "rows", "batches", "in memory", "on disk"], &rows);
     format!(
         "{table}\n{} arrangements, {} in memory, {} on disk; the store's files take {}\n",
         rows.len(),
-        bytes(in_memory),
-        bytes(on_disk),
-        bytes(report.files_bytes as usize),
+        report::bytes(in_memory),
+        report::bytes(on_disk),
+        report::bytes(state.files_bytes as usize),
     )
-}
-
-fn bytes(bytes: usize) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{} KiB", bytes >> 10),
-        10_000_000..10_000_000_000 => format!("{} MiB", bytes >> 20),
-        _ => format!("{} GiB", bytes >> 30),
-    }
 }

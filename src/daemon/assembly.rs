@@ -6,6 +6,7 @@
 use super::config::{Config, SourceConfig};
 use crate::commit::Target;
 use crate::error::{Error, Result};
+use crate::flow::Layout;
 use crate::plan::{Compiled, Planner, Refusal, Relation, explain};
 use crate::project::{Model, Project, SourceTable, nearest};
 use crate::row::{Fingerprint, Row, Table, TableName};
@@ -98,6 +99,12 @@ impl Assembly {
             }
         }
         Assembly::compile(project, selected, &wanted, described)
+    }
+
+    /// What its dataflow keeps, and for which models.
+    pub fn layout(&self) -> Layout {
+        let tables: Vec<Table> = self.tables.iter().map(|table| table.table.clone()).collect();
+        Layout::of(&self.compiled, &tables)
     }
 
     /// The same for two assemblies if and only if they make the same dataflow: a kept state serves it.

@@ -30,6 +30,8 @@ mod start;
 pub mod status;
 mod step;
 
+pub use crate::flow::{Arrangement, Layout};
+pub use crate::state::Size;
 pub use assembly::{Assembly, PlannedModel};
 pub use audit::{Difference, ModelVerdict, Verdict, verify};
 pub use config::{Config, MEMORY_BYTES, SourceConfig};

@@ -7,6 +7,9 @@ use crate::plan::{Aggregate, exact};
 use crate::row::{Codec, Datum, Diff, append};
 use arrow::datatypes::DataType;
 
+/// A guess: a number below two million is no longer.
+const SLOT_BYTES: usize = 3;
+
 /// How many integers an aggregate needs, behind the count of the group's rows.
 pub(super) fn slots(aggregate: &Aggregate) -> usize {
     match aggregate {
@@ -18,6 +21,15 @@ pub(super) fn slots(aggregate: &Aggregate) -> usize {
         Aggregate::All(_) | Aggregate::Any(_) => 2,
         Aggregate::FloatSum(_) | Aggregate::FloatAverage(_) => 1 + exact::SLOTS,
     }
+}
+
+/// About how long a group's numbers are at rest: those of doubles are mostly 0, others below two million.
+pub(super) fn sums_bytes(aggregates: &[Aggregate]) -> usize {
+    let bytes = |aggregate: &Aggregate| match aggregate {
+        Aggregate::FloatSum(_) | Aggregate::FloatAverage(_) => 3 * SLOT_BYTES + exact::SLOTS,
+        other => SLOT_BYTES * slots(other),
+    };
+    SLOT_BYTES + aggregates.iter().map(bytes).sum::<usize>()
 }
 
 /// Adds a row so many times; `cell` gives its columns, as `codec` has them.

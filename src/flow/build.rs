@@ -2,24 +2,26 @@
 
 mod join;
 
+use super::accumulate::sums_bytes;
 use super::arrange::{Arranged, Nulls, arrange, pick, turn};
 use super::distinct::distinct;
 use super::join::join;
+use super::layout::{Arrangement, Read};
 use super::map::map;
 use super::recursion::{Loop, Waiting, catch};
 use super::reduce::reduce;
 use super::regroup::regroup;
-use super::rerun::{numbered, rerun};
+use super::rerun::{NUMBER_BYTES, numbered, rerun};
 use super::shape::{Cell, Shape};
 use super::spines::Spines;
 use super::stamp::{self, Stamps, stamp};
 use super::stream::{RowStream, Time, WholeRows, owner};
-use super::temporal::{Readings, row_of, temporal};
+use super::temporal::{INSTANT_BYTES, Readings, row_of, temporal};
 use super::ticks::ticks;
 use super::top::top;
 use super::unnest::unnest;
 use super::{Faults, Output, Settle};
-use crate::plan::{Compiled, Node, Op};
+use crate::plan::{Aggregate, Compiled, Join, Node, Op};
 use crate::row::{Codec, Direction, Row, Rows, Sorted, Table};
 use crate::state::Spine;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -42,6 +44,7 @@ pub(super) struct Inputs {
     pub spines: Spines,
     pub readings: Rc<Readings>,
     pub settle: Rc<cell::Cell<Settle>>,
+    pub read: Read,
 }
 
 /// What a worker has put out since it was last asked.
@@ -68,6 +71,7 @@ pub(super) fn build<'scope>(
         constants: Vec::new(),
         built: HashMap::new(),
         arranged: HashMap::new(),
+        read: Read::default(),
         given: Vec::new(),
         loops: Vec::new(),
         probe: probe::Handle::new(),
@@ -102,7 +106,7 @@ pub(super) fn build<'scope>(
     let (constants, loops, probe) = (constants.collect(), build.loops, build.probe);
     let (mut spines, readings, settle) = (build.spines, build.readings, build.settle);
     spines.built();
-    Inputs { tables: sessions, constants, loops, probe, spines, readings, settle }
+    Inputs { tables: sessions, constants, loops, probe, spines, readings, settle, read: build.read }
 }
 
 struct Build<'scope> {
@@ -112,8 +116,9 @@ struct Build<'scope> {
     constants: Vec<(Session, Rows)>,
     /// What is there already, by what it is.
     built: HashMap<Identity, RowStream<'scope>>,
-    /// Two that need the same rows by the same key have one arrangement.
-    arranged: HashMap<(Identity, Vec<usize>, Nulls), Arranged<'scope>>,
+    /// Two that need the same rows by the same key have one arrangement; with its number.
+    arranged: HashMap<(Identity, Vec<usize>, Nulls), (Arranged<'scope>, usize)>,
+    read: Read,
     /// What nodes around give to those within, the innermost last: a Beside its input, a recursion what it has found.
     given: Vec<(u128, RowStream<'scope>, Codec)>,
     loops: Vec<Loop>,
@@ -130,7 +135,27 @@ struct Build<'scope> {
 }
 
 /// A node's fingerprint, and its model where it has faults, which belong to one model.
-type Identity = (u128, Option<usize>);
+pub(super) type Identity = (u128, Option<usize>);
+
+/// `given` is the fingerprint of what the node around gives, if one does.
+pub(super) fn identity(node: &Node, given: Option<u128>, model: usize) -> Identity {
+    let number = |number: usize| number.to_string();
+    let mut fingerprint = node.fingerprint(&number, &number);
+    if let Some(given) = given.filter(|_| node.open()) {
+        fingerprint = fingerprint.rotate_left(1) ^ given;
+    }
+    (fingerprint, node.may_fail().then_some(model))
+}
+
+/// The join of which this takes columns, and which: both are one operator. What may fail is built once, whichever columns
+/// of it are asked for.
+pub(super) fn joined(node: &Node) -> Option<(&Join, Vec<usize>)> {
+    let Op::Map { input, program } = &node.op else { return None };
+    match (&input.op, program.columns()) {
+        (Op::Join(join), Some(columns)) if join.residual.is_none() => Some((join, columns)),
+        _ => None,
+    }
+}
 
 impl<'scope> Build<'scope> {
     fn node(&mut self, node: &Node) -> RowStream<'scope> {
@@ -138,7 +163,9 @@ impl<'scope> Build<'scope> {
         if let Some(rows) = self.built.get(&identity) {
             return rows.clone();
         }
+        let around = self.read.begin(identity);
         let rows = self.fresh(node);
+        self.read.reader = around;
         self.built.insert(identity, rows.clone());
         rows
     }
@@ -148,10 +175,9 @@ impl<'scope> Build<'scope> {
             Op::Table { table, columns } => picked(&self.tables[*table], columns),
             Op::Model { model, columns } => picked(&self.models[*model], columns),
             Op::Constant { rows } => self.constant(rows),
-            Op::Map { input, program } => match (&input.op, program.columns()) {
-                // What may fail is built once, whichever columns of it are asked for.
-                (Op::Join(join), Some(columns)) if join.residual.is_none() => self.join(join, &columns),
-                _ => {
+            Op::Map { input, program } => match joined(node) {
+                Some((join, columns)) => self.join(join, &columns),
+                None => {
                     let rows = self.node(input);
                     map(rows, Codec::new(input.schema.clone()), program, self.faults.clone())
                 }
@@ -163,7 +189,7 @@ impl<'scope> Build<'scope> {
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
                 let codec = Codec::new(input.schema.clone());
-                let (spine, begun) = (self.spine(&codec, *key), self.spines.go_on());
+                let (spine, begun) = (self.sums(&codec, *key, aggregates), self.spines.go_on());
                 reduce(rows, codec, *key, aggregates, spine, begun, self.faults.clone())
             }
             Op::Top { input, key, order, places, numbered } => {
@@ -178,22 +204,25 @@ impl<'scope> Build<'scope> {
             }
             Op::Temporal { input, bounds, .. } => {
                 let rows = self.node(input);
-                let schedule = self.named_spine("by instant", row_of);
                 let codec = Codec::new(input.schema.clone());
+                let (bytes, guessed) = codec.row_bytes();
+                let schedule = self.named_spine("by instant", (INSTANT_BYTES + bytes, guessed), row_of);
                 temporal(rows, codec, bounds, schedule, self.readings.clone(), self.share.clone())
             }
             Op::Ticks { input, tick } => {
                 let rows = self.node(input);
-                let kept = self.named_spine("by whole row", |row| row);
                 let codec = Codec::new(input.schema.clone());
+                let kept = self.named_spine("by whole row", codec.row_bytes(), |row| row);
                 ticks(rows, codec, *tick, kept, self.readings.clone(), self.share.clone())
             }
             Op::Stamp { input } => {
                 let rows = self.node(input);
                 let name = stamp::name(&self.name);
                 let before = self.spines.outlived(&name, stamp::row_of);
-                let kept = self.spines.spine(name, stamp::row_of);
-                stamp(rows, Codec::new(input.schema.clone()), Stamps { kept, before }, self.readings.clone())
+                let codec = Codec::new(input.schema.clone());
+                let (bytes, guessed) = codec.row_bytes();
+                let kept = self.noted_spine(name, "by whole row", (bytes + INSTANT_BYTES, guessed), stamp::row_of);
+                stamp(rows, codec, Stamps { kept, before }, self.readings.clone())
             }
             Op::Regroup { input, key, order, work } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);
@@ -235,13 +264,17 @@ impl<'scope> Build<'scope> {
                 self.scope.concatenate(inputs)
             }
             Op::Rerun { inputs, work } => {
+                let longest = inputs.iter().map(|input| Codec::new(input.schema.clone()).row_bytes()).max();
+                let (longest, guessed) = longest.unwrap_or_default();
                 let inputs = inputs.iter().enumerate().map(|(number, input)| numbered(self.node(input), number));
                 let mut inputs: Vec<_> = inputs.collect();
                 // Where it reads nothing, what brings it a turn at each Moment.
                 inputs.extend(inputs.is_empty().then(|| self.constant(&[])));
                 let rows = self.scope.concatenate(inputs);
-                let rows = self.arrange_rows(rows, &Schema::empty(), Vec::new(), 0);
-                let shown = self.spine(&rows.codec, 0);
+                let none = Codec::new(Arc::new(Schema::empty()));
+                let read = self.keyed_spine(&none, 0, (NUMBER_BYTES + longest, guessed));
+                let rows = arrange(rows, none.clone(), Rc::new([]), 0, read);
+                let shown = self.keyed_spine(&none, 0, Codec::new(node.schema.clone()).row_bytes());
                 let own = owner(&[], self.scope.peers()) == self.scope.index();
                 let unborn = own && !self.spines.go_on();
                 rerun(rows, work, shown, unborn, self.settle.clone(), self.faults.clone())
@@ -250,26 +283,22 @@ impl<'scope> Build<'scope> {
     }
 
     fn identity(&self, node: &Node) -> Identity {
-        let number = |number: usize| number.to_string();
-        let mut fingerprint = node.fingerprint(&number, &number);
-        if let Some((given, _, _)) = self.given.last().filter(|_| node.open()) {
-            fingerprint = fingerprint.rotate_left(1) ^ given;
-        }
-        (fingerprint, node.may_fail().then_some(self.model))
+        identity(node, self.given.last().map(|(given, _, _)| *given), self.model)
     }
 
     /// Rows of equal keys, NULLs included, glued together: each part has one row for each key.
     fn beside(&mut self, parts: &[Node], key: usize) -> RowStream<'scope> {
         let mut parts = parts.iter();
-        let mut node = parts.next().expect("there are parts").clone();
-        let mut rows = self.node(&node);
+        let first = parts.next().expect("there are parts");
+        let (mut rows, mut schema) = (self.node(first), first.schema.clone());
         for part in parts {
-            let left = self.arrange_rows(rows, &node.schema, all(node.width()), key);
+            let width = schema.fields().len();
+            let left = self.arrange_rows(rows, &schema, all(width), key);
             let right = self.arrange(part, &all(key), Nulls::Kept);
-            let cells = (0..node.width()).map(Cell::Left).chain((key..part.width()).map(Cell::Right));
+            let cells = (0..width).map(Cell::Left).chain((key..part.width()).map(Cell::Right));
             rows = join(left, right, Shape::new(cells));
-            let fields: Vec<_> = node.schema.fields().iter().chain(&part.schema.fields()[key..]).cloned().collect();
-            node.schema = Arc::new(Schema::new(fields));
+            let fields: Vec<_> = schema.fields().iter().chain(&part.schema.fields()[key..]).cloned().collect();
+            schema = Arc::new(Schema::new(fields));
         }
         rows
     }
@@ -303,14 +332,15 @@ impl<'scope> Build<'scope> {
     /// The rows of a node by these columns, which then lead.
     fn arrange(&mut self, node: &Node, key: &[usize], nulls: Nulls) -> Arranged<'scope> {
         let name = (self.identity(node), key.to_vec(), nulls);
-        if let Some(arranged) = self.arranged.get(&name) {
+        if let Some((arranged, number)) = self.arranged.get(&name) {
+            self.read.again(*number);
             return arranged.clone();
         }
         let rows = self.node(node);
         let order = key_first(node.width(), key);
         let rows = pick(rows, &Codec::new(node.schema.clone()), Shape::of(&order), key, nulls);
         let arranged = self.arrange_rows(rows, &node.schema, order, key.len());
-        self.arranged.insert(name, arranged.clone());
+        self.arranged.insert(name, (arranged.clone(), self.read.arrangements.len() - 1));
         arranged
     }
 
@@ -329,14 +359,37 @@ impl<'scope> Build<'scope> {
 
     /// Of rows that begin with a key of so many columns.
     fn spine(&mut self, codec: &Codec, key: usize) -> Rc<RefCell<Spine>> {
+        self.keyed_spine(codec, key, codec.row_bytes())
+    }
+
+    /// Of groups, the key of which is so many columns, and what these add up to.
+    fn sums(&mut self, codec: &Codec, key: usize, aggregates: &[Aggregate]) -> Rc<RefCell<Spine>> {
+        let (group, guessed) = Codec::new(key_of(codec, key)).row_bytes();
+        self.keyed_spine(codec, key, (group + sums_bytes(aggregates), guessed || !aggregates.is_empty()))
+    }
+
+    fn keyed_spine(&mut self, codec: &Codec, key: usize, row_bytes: (usize, bool)) -> Rc<RefCell<Spine>> {
         let fields = codec.schema().fields().iter().take(key);
         let by: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
-        self.named_spine(&format!("by ({})", by.join(", ")), |row| &row[..codec.leading(row, key)])
+        self.named_spine(&format!("by ({})", by.join(", ")), row_bytes, |row| &row[..codec.leading(row, key)])
     }
 
     /// Spines are named by their model and counted in it: one dataflow always gives the same names.
-    fn named_spine(&mut self, by: &str, key: impl Fn(&[u8]) -> &[u8]) -> Rc<RefCell<Spine>> {
+    fn named_spine(&mut self, by: &str, row_bytes: (usize, bool), key: impl Fn(&[u8]) -> &[u8]) -> Rc<RefCell<Spine>> {
         let name = format!("{} {} {by}", self.name, self.spines.of(&self.name) + 1);
+        self.noted_spine(name, by, row_bytes, key)
+    }
+
+    /// For the node that is being built.
+    fn noted_spine(
+        &mut self,
+        name: String,
+        by: &str,
+        (row_bytes, guessed): (usize, bool),
+        key: impl Fn(&[u8]) -> &[u8],
+    ) -> Rc<RefCell<Spine>> {
+        let (model, number, by) = (self.model, self.spines.of(&self.name) + 1, by.to_string());
+        self.read.first(Arrangement { name: name.clone(), model, number, by, row_bytes, guessed });
         self.spines.spine(name, key)
     }
 
@@ -348,6 +401,11 @@ impl<'scope> Build<'scope> {
         self.constants.push((session, rows));
         stream
     }
+}
+
+/// The first columns of a row, so many.
+fn key_of(codec: &Codec, key: usize) -> SchemaRef {
+    Arc::new(codec.schema().project(&all(key)).expect("a key is columns of its row"))
 }
 
 /// All columns, those of the key first.

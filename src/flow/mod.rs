@@ -32,6 +32,7 @@ mod arrange;
 mod build;
 mod distinct;
 mod join;
+mod layout;
 mod map;
 mod recursion;
 mod reduce;
@@ -48,6 +49,7 @@ mod top;
 mod unnest;
 mod worker;
 
+pub use layout::{Arrangement, Layout};
 pub use stamp::outlives;
 pub use worker::Flow;
 

@@ -23,6 +23,9 @@ use timely::dataflow::operators::generic::Operator;
 /// Rest after each run, in runs: so others on the worker have most of its time.
 const REST: u32 = 4;
 
+/// An input's number before its rows.
+pub(super) const NUMBER_BYTES: usize = size_of::<u32>();
+
 /// What stands before what is shown: a row, a fault, or that something has changed since.
 const ROW: u8 = 0;
 const FAULT: u8 = 1;

@@ -209,7 +209,7 @@ fn work(
 ) {
     let _alarm = Alarm(shares.clone());
     let share = Rc::new(RefCell::new(Output::of(plans.len())));
-    let Inputs { mut tables, mut constants, mut loops, probe, mut spines, readings, settle: settling } =
+    let Inputs { mut tables, mut constants, mut loops, probe, mut spines, readings, settle: settling, read: _ } =
         worker.dataflow(|scope| build(scope, plans, tables, spines, share.clone()));
     let moment = if loops.is_empty() { 1 } else { 1 << ROUND_BITS };
     let (mut time, mut end) = (0, 0);

@@ -5,29 +5,57 @@ use crate::row::Direction;
 use std::fmt::Write;
 use std::ops::Range;
 
-/// `name` says what a table or a model is called.
+/// A node as people read it: what it does, how that is kept up to date, and what it reads.
+pub struct Explained {
+    pub does: String,
+    /// Empty where another node's says it.
+    pub upkeep: String,
+    pub inputs: Vec<Explained>,
+}
+
+impl Explained {
+    /// `table` and `model` say what tables and models are called.
+    pub fn of(node: &Node, table: &dyn Fn(usize) -> String, model: &dyn Fn(usize) -> String) -> Explained {
+        let (does, upkeep) = told(node, table, model);
+        let inputs = node.inputs().into_iter().map(|input| Explained::of(input, table, model)).collect();
+        Explained { does, upkeep, inputs }
+    }
+
+    /// One line, without its inputs.
+    pub fn line(&self) -> String {
+        match self.upkeep.as_str() {
+            "" => self.does.clone(),
+            upkeep => format!("{}: {upkeep}", self.does),
+        }
+    }
+
+    fn write(&self, depth: usize, text: &mut String) {
+        let _ = writeln!(text, "{:indent$}{}", "", self.line(), indent = depth * 2);
+        self.inputs.iter().for_each(|input| input.write(depth + 1, text));
+    }
+}
+
+/// The whole tree as text.
 pub fn explain(node: &Node, table: &dyn Fn(usize) -> String, model: &dyn Fn(usize) -> String) -> String {
     let mut text = String::new();
-    write_node(node, 0, table, model, &mut text);
+    Explained::of(node, table, model).write(0, &mut text);
     text
 }
 
-fn write_node(
-    node: &Node,
-    depth: usize,
-    table: &dyn Fn(usize) -> String,
-    model: &dyn Fn(usize) -> String,
-    text: &mut String,
-) {
+/// What a node does, and its upkeep.
+fn told(node: &Node, table: &dyn Fn(usize) -> String, model: &dyn Fn(usize) -> String) -> (String, String) {
     let names = |columns: &[usize], of: &Node| {
         let name = |c: &usize| of.schema.field(*c).name().clone();
         columns.iter().map(name).collect::<Vec<_>>().join(", ")
     };
-    let line = match &node.op {
-        Op::Table { table: number, .. } => format!("source {}: from its base arrangement", table(*number)),
-        Op::Model { model: number, .. } => format!("model {}: from its changes", model(*number)),
-        Op::Constant { rows } => format!("constant: {} rows", rows.len()),
-        Op::Map { program, .. } => format!("map {program}: row by row, no state"),
+    let stateless = "row by row, no state".to_string();
+    match &node.op {
+        Op::Table { table: number, .. } => {
+            (format!("source {}", table(*number)), "from its base arrangement".to_string())
+        }
+        Op::Model { model: number, .. } => (format!("model {}", model(*number)), "from its changes".to_string()),
+        Op::Constant { rows } => ("constant".to_string(), format!("{} rows", rows.len())),
+        Op::Map { program, .. } => (format!("map {program}"), stateless),
         Op::Join(join) => {
             let on = format!("on ({}) = ({})", names(&join.left_key, &join.left), names(&join.right_key, &join.right));
             let (residual, whole) = match &join.residual {
@@ -35,15 +63,17 @@ fn write_node(
                 Some(residual) if join.kind == JoinKind::Inner => (format!(" and {residual}"), ""),
                 Some(residual) => (format!(" and {residual}"), " and by whole row"),
             };
-            format!("{} {on}{residual}: incremental, both sides arranged by key{whole}", join.kind.name())
+            let does = format!("{} {on}{residual}", join.kind.name());
+            (does, format!("incremental, both sides arranged by key{whole}"))
         }
         Op::Reduce { aggregates, key, .. } if aggregates.is_empty() => {
-            format!("distinct on {key} columns: incremental, a count for each row")
+            (format!("distinct on {key} columns"), "incremental, a count for each row".to_string())
         }
         Op::Reduce { key, aggregates, .. } => {
             let group = names(&(0..*key).collect::<Vec<_>>(), node);
             let aggregates: Vec<&str> = aggregates.iter().map(Aggregate::name).collect();
-            format!("reduce by ({group}) {}: incremental, a sum and a count for each group", aggregates.join(", "))
+            let does = format!("reduce by ({group}) {}", aggregates.join(", "));
+            (does, "incremental, a sum and a count for each group".to_string())
         }
         Op::Top { input, key, order, places, .. } => {
             let by = if key.is_empty() { "of all".into() } else { format!("of each ({})", names(key, input)) };
@@ -53,38 +83,44 @@ fn write_node(
                 Range { start, end: u64::MAX } => format!("all behind the first {start}"),
                 Range { start, end } => format!("rows {} to {end}", start + 1),
             };
-            format!("top {rows} {by} by {}: incremental, reads the front of a changed group", order.join(", "))
+            let does = format!("top {rows} {by} by {}", order.join(", "));
+            (does, "incremental, reads the front of a changed group".to_string())
         }
-        Op::Temporal { text, .. } => format!("rows while {text}: incremental, scheduled to enter and to leave"),
+        Op::Temporal { text, .. } => {
+            (format!("rows while {text}"), "incremental, scheduled to enter and to leave".to_string())
+        }
         Op::Ticks { tick, .. } => {
             let (of, next) = match tick {
                 Tick::Hour => ("hour", "the next hour"),
                 Tick::Day => ("day", "the next day"),
             };
-            format!("rows with the {of} of the clock: all arranged, and computed again as {next} begins")
+            (format!("rows with the {of} of the clock"), format!("all arranged, and computed again as {next} begins"))
         }
-        Op::Stamp { .. } => "rows with what the clock said when they came: incremental, all arranged".to_string(),
+        Op::Stamp { .. } => {
+            ("rows with what the clock said when they came".to_string(), "incremental, all arranged".to_string())
+        }
         Op::Regroup { input, key, work, .. } => match key.is_empty() {
-            true => format!("{work}: one group, every change computes all rows again"),
-            false => format!("{work}: recomputes each group of ({}) that changes", names(key, input)),
+            true => (work.to_string(), "one group, every change computes all rows again".to_string()),
+            false => (work.to_string(), format!("recomputes each group of ({}) that changes", names(key, input))),
         },
         Op::Beside { parts, key, .. } => {
             let group = names(&(0..*key).collect::<Vec<_>>(), node);
-            format!("{} parts side by side by ({group}): incremental, each arranged by key", parts.len())
+            let does = format!("{} parts side by side by ({group})", parts.len());
+            (does, "incremental, each arranged by key".to_string())
         }
-        Op::Given => "the shared input, below".to_string(),
-        Op::Recursion { .. } => format!("recursion: incremental, an iteration at a time, at most {ITERATIONS_MAX}"),
-        Op::Recurring { .. } => "what the recursion has found, an iteration later".to_string(),
+        Op::Given => ("the shared input, below".to_string(), String::new()),
+        Op::Recursion { .. } => {
+            ("recursion".to_string(), format!("incremental, an iteration at a time, at most {ITERATIONS_MAX}"))
+        }
+        Op::Recurring { .. } => ("what the recursion has found, an iteration later".to_string(), String::new()),
         Op::Unnest { input, lists, kept } => {
             let without = if *kept { ", rows without items kept" } else { "" };
-            format!("unnest {}{without}: row by row, no state", names(lists, input))
+            (format!("unnest {}{without}", names(lists, input)), stateless)
         }
-        Op::Union { inputs } => format!("union of {}: no state", inputs.len()),
-        Op::Rerun { work, .. } => format!("recompute: all of it when something has changed, since {}", work.why()),
-    };
-    let _ = writeln!(text, "{:indent$}{line}", "", indent = depth * 2);
-    for input in node.inputs() {
-        write_node(input, depth + 1, table, model, text);
+        Op::Union { inputs } => (format!("union of {}", inputs.len()), "no state".to_string()),
+        Op::Rerun { work, .. } => {
+            ("recompute".to_string(), format!("all of it when something has changed, since {}", work.why()))
+        }
     }
 }
 

@@ -65,7 +65,7 @@ mod with;
 mod zeros;
 
 pub use compile::{Compiled, Planner};
-pub use explain::explain;
+pub use explain::{Explained, explain};
 pub use instants::{Bound, span};
 pub use program::Program;
 pub use recursion::{ITERATIONS_MAX, endless};

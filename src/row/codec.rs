@@ -28,7 +28,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, f64_of, fixed, i32_of, i64_of, i128_of, items, length, read};
+use super::cell::{Kind, NULL, about, f64_of, fixed, i32_of, i64_of, i128_of, items, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -111,6 +111,12 @@ impl Codec {
 
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// About how many bytes a row has, and whether some of them are guessed: of texts, bytes and lists.
+    pub fn row_bytes(&self) -> (usize, bool) {
+        let guessed = self.kinds.iter().any(|kind| fixed(kind).is_none());
+        (self.kinds.iter().map(about).sum(), guessed)
     }
 
     pub fn encode(&self, batch: &RecordBatch) -> Vec<Row> {

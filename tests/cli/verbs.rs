@@ -1,5 +1,7 @@
 //! What each verb prints when nothing is wrong, and how calls that are not understood end.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::support::driftless::Project;
 use crate::transcript::Transcript;
 use crate::{ORDERS, recorded};
@@ -91,4 +93,82 @@ fn a_run_a_status_and_a_verify_without_a_daemon() {
     told.case("verify after it, for machines", call(&["verify", "--json"])).expect_code(0);
     told.case("verify of nothing", call(&["verify", "-s", "no_such_model"])).expect_code(0);
     told.end();
+}
+
+/// Every kind of operator that keeps something, some of it for two models.
+const KEEPS: [(&str, &str); 7] = [
+    (
+        "joined.sql",
+        "select o.id, c.name from {{ source('shop', 'orders') }} as o\n\
+         left join {{ source('shop', 'customers') }} as c on o.customer_id = c.id and o.status <> c.name\n",
+    ),
+    (
+        "placed.sql",
+        "select o.id, o.status, c.name from {{ source('shop', 'orders') }} as o\n\
+         join {{ source('shop', 'customers') }} as c on o.customer_id = c.id\n",
+    ),
+    (
+        "counted.sql",
+        "select c.name, count(*) as orders, count(distinct o.status) as states, sum(c.score) as score\n\
+         from {{ source('shop', 'orders') }} as o join {{ source('shop', 'customers') }} as c on o.customer_id = c.id\n\
+         group by c.name\n",
+    ),
+    (
+        "latest.sql",
+        "select * from (select id, status, row_number() over (partition by status order by id desc) as place\n\
+         from {{ source('shop', 'orders') }}) as q where place = 1\n",
+    ),
+    (
+        "unknown.sql",
+        "select id from {{ source('shop', 'orders') }} where customer_id not in (select id from {{ source('shop', 'customers') }})\n",
+    ),
+    ("recent.sql", "select id from {{ source('shop', 'orders') }} where ordered_at > now() - interval '1 day'\n"),
+    (
+        "reached.sql",
+        "with recursive r as (select id, 1 as n from {{ source('shop', 'orders') }}\n\
+         union select id, n + 1 from r where n < 3) select id, n from r\n",
+    ),
+];
+
+#[test]
+fn a_plan_names_what_a_run_keeps_and_who_shares_it() {
+    let mut told = Transcript::new("keeps");
+    let project = recorded(&KEEPS);
+    let call = |args: &[&str]| project.driftless().args(args.iter().copied());
+    told.case("before the first run", call(&["plan"])).expect_code(0);
+    call(&["run", "--once", "--log-level", "warn"]).finish().expect_code(0);
+    told.case("after it", call(&["plan", "--select", "joined"])).expect_code(0);
+    told.case("after it, for machines", call(&["plan", "--json", "--select", "recent"])).expect_code(0);
+
+    let json = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a document a line");
+    let state = json(&call(&["state", "--json"]).finish().expect_code(0).stdout);
+    let plans = call(&["plan", "--json"]).finish().expect_code(0).stdout;
+    let (mut planned, mut in_trees, mut shared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    for plan in plans.lines().map(json) {
+        named(&plan["plan"], &mut in_trees);
+        for kept in plan["state"].as_array().expect("a list") {
+            let name = kept["name"].as_str().expect("a name").to_string();
+            if let [other, ..] = kept["shared_with"].as_array().expect("a list").as_slice() {
+                shared.insert((plan["model"].to_string(), other.to_string()));
+            }
+            planned.insert(name, kept["now"]["rows"].as_u64());
+        }
+    }
+    let kept = state["arrangements"].as_array().expect("a list").iter();
+    let kept = kept.map(|size| (size["name"].as_str().expect("a name").to_string(), size["rows"].as_u64()));
+    // Those of models begin with a relation's name; others are of tables, and of what waits.
+    let kept: BTreeMap<String, Option<u64>> = kept.filter(|(name, _)| name.starts_with('"')).collect();
+    assert_eq!(planned, kept, "what is planned is what is kept");
+    assert_eq!(in_trees, kept.into_keys().collect(), "each has a node that reads it");
+    let pair = |a: &str, b: &str| (format!("\"{a}\""), format!("\"{b}\""));
+    assert_eq!(shared, [pair("joined", "placed"), pair("placed", "joined")].into());
+    told.end();
+}
+
+/// The arrangements that a tree of nodes names.
+fn named(node: &serde_json::Value, names: &mut BTreeSet<String>) {
+    names.extend(
+        node["arrangements"].as_array().expect("a list").iter().filter_map(|name| name.as_str().map(str::to_string)),
+    );
+    node["inputs"].as_array().expect("a list").iter().for_each(|input| named(input, names));
 }
