@@ -27,8 +27,8 @@ test: setup ## all tests
 	then cargo nextest run --release --locked; \
 	else cargo test --release --locked -- --test-threads=2; fi
 
-soak: setup ## random models against their recompute, and against Postgres and DuckDB, 10,000 times (`SEED=n` begins elsewhere)
-	CASES=$${CASES:-10000} cargo test --release --locked --test operators --test oracles -- --nocapture
+soak: setup ## random models against their recompute, and against Postgres and DuckDB, and broken SQL, 10,000 times (`SEED=n` begins elsewhere)
+	CASES=$${CASES:-10000} cargo test --release --locked --test operators --test oracles --test fuzz -- --nocapture
 
 fmt: ## format the code
 	cargo fmt

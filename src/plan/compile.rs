@@ -5,6 +5,7 @@
 
 use super::caught::caught;
 use super::clock;
+use super::deep::with_room;
 use super::definite::definite;
 use super::lower::Lowering;
 use super::recursion::{Recursion, cut};
@@ -108,7 +109,7 @@ impl Planner {
             let hint = "give the model an alias or a schema of its own";
             return Err(Refusal::new(format!("{relation} is {what} already"), hint));
         }
-        let node = caught(|| self.node(&relation, sql));
+        let node = caught(|| with_room(|| self.node(&relation, sql)));
         let (node, stamped) = node.unwrap_or_else(|panic| Err(Refusal::new(panic, "report this model")))?;
         register(&self.state, &relation, Arc::new(EmptyTable::new(node.schema.clone())));
         self.numbers.insert(relation.clone(), Input::Model(self.models.len()));
@@ -220,9 +221,7 @@ impl Planner {
         let (relation, home, sql_kept) = (relation.clone(), self.home.clone(), sql.into());
         let work = Rerun { relation, home, sql: sql_kept, reads, why: why.reason.clone() };
         let nothing = vec![Rows::default(); inputs.len()];
-        // The oracle waits for an executor of its own, which must not be within another's thread.
-        let computed = std::thread::scope(|scope| scope.spawn(|| work.batch(&nothing)).join());
-        let schema = computed.ok()?.ok()?.schema();
+        let schema = work.batch(&nothing).ok()?.schema();
         let lowering = Lowering { home: &self.home, numbers: &self.numbers, recursions: &[], sql };
         lowering.refuse_columns(&schema, parts.last()?.schema()).ok()?;
         Some(Node { op: Op::Rerun { inputs, work }, schema })

@@ -4,6 +4,7 @@
 //! the same nodes. A projection over a filter over anything becomes one Map.
 
 use super::compile::Input;
+use super::deep::{refuse_deep_expression, refuse_deep_node};
 use super::functions::shown;
 use super::recursion::{Of, Recursion, Stand};
 use super::refusal::Refusal;
@@ -34,6 +35,7 @@ impl Lowering<'_> {
     /// The whole plan of a model, whose columns must have names of their own.
     pub fn lower_model(&self, plan: &LogicalPlan) -> Lowered<Node> {
         let node = self.lower(plan)?;
+        refuse_deep_node(&node)?;
         self.refuse_columns(&node.schema, plan.schema())?;
         Ok(node)
     }
@@ -208,11 +210,13 @@ impl Lowering<'_> {
     }
 
     fn physical(&self, e: &Expr, bound: &DFSchema) -> Lowered<Arc<dyn PhysicalExpr>> {
-        create_physical_expr(e, bound, &ExecutionProps::new()).map_err(|error| match e {
+        let expression = create_physical_expr(e, bound, &ExecutionProps::new()).map_err(|error| match e {
             _ if contains_subquery(e) => self.subquery(),
             _ if clock::reads(e) => clock::elsewhere(self.sql),
             _ => Refusal::from_datafusion(&error, self.sql),
-        })
+        })?;
+        refuse_deep_expression(&expression)?;
+        Ok(expression)
     }
 
     pub fn row_schema(&self, schema: &DFSchema) -> Lowered<SchemaRef> {

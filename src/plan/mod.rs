@@ -24,6 +24,7 @@ mod caught;
 mod clock;
 mod compile;
 mod copies;
+mod deep;
 mod definite;
 pub mod exact;
 mod explain;

@@ -220,7 +220,9 @@ fn identity_of(expression: &Arc<dyn PhysicalExpr>) -> String {
     if let Some(column) = expression.as_any().downcast_ref::<Column>() {
         return format!("column {}", column.index());
     }
-    let parts: Vec<String> = expression.children().into_iter().map(identity_of).collect();
+    // Not their texts: one within another has its quotes escaped, and those again, and doubles with each level.
+    let part = |part: &Arc<dyn PhysicalExpr>| xxhash_rust::xxh3::xxh3_128(identity_of(part).as_bytes());
+    let parts: Vec<u128> = expression.children().into_iter().map(part).collect();
     format!("{expression} of {parts:?}")
 }
 

@@ -5,6 +5,7 @@
 //! DataFusion's own may go on for ever.
 
 use super::caught::caught;
+use super::deep::with_room;
 use super::definite::{definite, executable};
 use super::recursion::{ITERATIONS_MAX, Of, Recursion, Stand, cut, endless};
 use super::session::{register, row_schema, session};
@@ -69,11 +70,10 @@ impl Recompute {
             }
             self.run(self.prepared(&plan)?, &results, None).await
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| Error::bug("no runtime for recompute").because(e))?;
-        let result = caught(|| runtime.block_on(run));
+        // It waits for an executor of its own, which must not be within another's thread.
+        let result = caught(|| with_room(|| blocking()?.block_on(run).map_err(failed)));
         let result = result.map_err(|e| Error::operator(e).doing(format!("recompute `{}`", relation.name)));
-        let (schema, batches) = result?.map_err(failed)?;
+        let (schema, batches) = result??;
         let batch = concat_batches(&schema, &batches).map_err(|e| failed(e.into()))?;
 
         let rows = batch.num_rows();
@@ -154,6 +154,11 @@ impl Recompute {
         register(&self.state, relation, Arc::new(table));
         Ok(())
     }
+}
+
+fn blocking() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Error::bug("no runtime for recompute").because(e))
 }
 
 /// The columns of a batch as `schema` has them.

@@ -76,6 +76,9 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     if text.contains("No SQL statements were provided") {
         return Some(not_one("write one into the file, or disable the model: `{{ config(enabled=false) }}`"));
     }
+    if text.contains("RecursionLimitExceeded") {
+        return Some(Refusal::new(super::deep::too_deep(), super::deep::HINT));
+    }
     if text.contains("only supports a single SQL statement") {
         return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
     }
@@ -139,7 +142,8 @@ fn place_in_message(text: &str) -> Option<(usize, usize)> {
     Some((line.parse().ok()?, column.parse().ok()?))
 }
 
-fn tokens(sql: &str) -> Vec<(Token, usize, usize)> {
+/// Words and signs, each with its line and column.
+pub(super) fn tokens(sql: &str) -> Vec<(Token, usize, usize)> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().unwrap_or_default();
     let words = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
     words.map(|t| (t.token, t.span.start.line as usize, t.span.start.column as usize)).collect()

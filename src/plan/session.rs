@@ -27,6 +27,7 @@ pub fn session(home: &Relation) -> SessionState {
     let options = config.options_mut();
     options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
+    options.sql_parser.recursion_limit = super::deep::PARSED_MAX;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.parse_float_as_decimal = true;
     options.execution.time_zone = Some("UTC".into());

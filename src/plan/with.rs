@@ -4,6 +4,7 @@
 //! without a `with` before them. The names are written into the first select here; the rest is refused.
 
 use super::copies::copies;
+use super::deep::{lowered, refuse_long, refuse_long_query, refuse_nested};
 use super::from::unnested;
 use super::functions;
 use super::lateral::plain;
@@ -51,11 +52,17 @@ fn recursions(query: &Query) -> impl Iterator<Item = &Cte> {
     with.flat_map(|with| &with.cte_tables).filter(union)
 }
 
-/// `r(a, b) as (x union y)` becomes `r as (select * from (x) as r(a, b) union y)`; and whatever an alias renames has a name.
+/// `r(a, b) as (x union y)` becomes `r as (select * from (x) as r(a, b) union y)`; whatever an alias renames has a name; and
+/// chains are lowered.
 struct NameColumns;
 
 impl VisitorMut for NameColumns {
     type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+        lowered(expr);
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Derived { subquery, alias, .. } = factor {
@@ -134,8 +141,9 @@ fn name_computed(body: &mut SetExpr, renamed: bool) {
     }
 }
 
-/// Refuses what would be passed over.
+/// Refuses what would be passed over, what is too long, and what DataFusion panics over.
 pub fn refuse_passed_over(state: &SessionState, sql: &str) -> Result<(), Refusal> {
+    refuse_nested(sql)?;
     let statement = parse(state, sql).map_err(|e| Refusal::from_datafusion(&e, sql))?;
     let Statement::Statement(statement) = &statement else { return Ok(()) };
     match Visit::visit(statement.as_ref(), &mut PassedOver { sql }) {
@@ -148,10 +156,36 @@ struct PassedOver<'a> {
     sql: &'a str,
 }
 
+fn gives_nothing(query: &Query) -> bool {
+    matches!(query.body.as_ref(), SetExpr::Select(select) if select.projection.is_empty())
+}
+
 impl Visitor for PassedOver<'_> {
     type Break = Refusal;
 
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Refusal> {
+        if let Err(refusal) = refuse_long(expr) {
+            return ControlFlow::Break(refusal);
+        }
+        match expr {
+            ast::Expr::TypedString(typed) if typed.value.clone().into_string().is_none() => {
+                let reason = format!("`{typed}` is no literal: a text in quotes follows the type");
+                let refusal = Refusal::new(reason, "put the value in quotes, or use `cast`");
+                let words = [typed.data_type.to_string(), typed.value.to_string()];
+                ControlFlow::Break(refusal.at_words(self.sql, &words.each_ref().map(String::as_str)))
+            }
+            ast::Expr::InSubquery { subquery, .. } | ast::Expr::Subquery(subquery) if gives_nothing(subquery) => {
+                let refusal = Refusal::new("a select within an expression gives no column", "name one behind `select`");
+                ControlFlow::Break(refusal.at_words(self.sql, &["select", "from"]))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
+        if let Err(refusal) = refuse_long_query(query) {
+            return ControlFlow::Break(refusal);
+        }
         for cte in recursions(query) {
             let (query, name) = (&cte.query, &cte.alias.name.value);
             let after = "write it in a select that reads the recursion";
