@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateView, Delete, Expr, FromTable, Ident, Insert,
     ObjectName, ObjectType, Statement, TableFactor, TableObject, TableWithJoins, Update,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use driftless::plan::Postgres;
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Compiled, Planner, Refusal};
 use driftless::row::{Clock, Codec, Diff, Moment, Row, Table, TableName};
@@ -100,7 +100,7 @@ impl Database {
         {
             return Outcome::Done;
         }
-        let statements = match Parser::parse_sql(&PostgreSqlDialect {}, sql) {
+        let statements = match Parser::parse_sql(&Postgres, sql) {
             Ok(statements) => statements,
             Err(error) => return failed(error),
         };

@@ -26,6 +26,7 @@ mod compile;
 mod copies;
 mod deep;
 mod definite;
+mod dialect;
 pub mod exact;
 mod explain;
 mod fingerprint;
@@ -66,6 +67,7 @@ mod with;
 mod zeros;
 
 pub use compile::{Compiled, Planner};
+pub use dialect::Postgres;
 pub use explain::{Explained, explain};
 pub use instants::{Bound, span};
 pub use program::Program;

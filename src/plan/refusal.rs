@@ -64,6 +64,9 @@ impl Refusal {
     }
 }
 
+pub(super) const NOTHING: &str = "there is no statement";
+pub(super) const MORE_THAN_ONE: &str = "there is more than one statement";
+
 /// What would be said in words that mean nothing to who wrote the model.
 fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     const WRITES: [&str; 9] = ["insert", "update", "delete", "merge", "create", "drop", "alter", "truncate", "copy"];
@@ -73,13 +76,13 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     if let Some(first) = first.filter(|first| WRITES.contains(&first.as_str())) {
         return Some(not_one("move statements that write out of the model").at_words(sql, &[&first]));
     }
-    if text.contains("No SQL statements were provided") {
+    if text.contains(NOTHING) {
         return Some(not_one("write one into the file, or disable the model: `{{ config(enabled=false) }}`"));
     }
     if text.contains("RecursionLimitExceeded") {
         return Some(Refusal::new(super::deep::too_deep(), super::deep::HINT));
     }
-    if text.contains("only supports a single SQL statement") {
+    if text.contains(MORE_THAN_ONE) {
         return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
     }
     if text.contains("The subquery should only return one column") {

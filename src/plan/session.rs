@@ -11,7 +11,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
@@ -40,6 +40,7 @@ pub fn session(home: &Relation) -> SessionState {
         .with_default_features()
         .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
         .with_type_planner(Arc::new(RowTypes))
+        .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
@@ -48,7 +49,6 @@ pub fn session(home: &Relation) -> SessionState {
     for function in super::percentiles::functions() {
         state.register_udaf(function).expect("a session takes any function");
     }
-    state.add_analyzer_rule(Arc::new(functions::Casts));
     let own = [super::map::map(), super::series::series()];
     for function in own.into_iter().chain(functions::functions()).chain(super::clock::functions()) {
         state.register_udf(function).expect("a session takes any function");
@@ -76,6 +76,15 @@ const RULES_LEFT_OUT: [&str; 11] = [
     "eliminate_group_by_constant",
     "propagate_empty_relation",
 ];
+
+/// Ours stand on both sides of the one that makes the types of operands one.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
+    rules.insert(coercion, Arc::new(functions::Doubles));
+    rules.push(Arc::new(functions::Casts));
+    rules
+}
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;

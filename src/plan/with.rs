@@ -5,19 +5,20 @@
 
 use super::copies::copies;
 use super::deep::{lowered, refuse_long, refuse_long_query, refuse_nested};
+use super::dialect::Postgres;
 use super::from::unnested;
 use super::functions;
 use super::lateral::plain;
-use super::refusal::Refusal;
+use super::refusal::{MORE_THAN_ONE, NOTHING, Refusal};
 use super::several::apart;
 use super::single::single_values;
 use super::sliding::counted;
 use super::tuples::singly;
 use super::using::qualified;
-use datafusion::common::Result as DfResult;
+use datafusion::common::{Result as DfResult, plan_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     self, Cte, LimitClause, Query, SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor,
     VisitorMut,
@@ -42,7 +43,14 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
-    state.sql_to_statement(sql, &state.config().options().sql_parser.dialect)
+    let limit = state.config().options().sql_parser.recursion_limit;
+    let parser = DFParserBuilder::new(sql).with_dialect(&Postgres).with_recursion_limit(limit).build();
+    let mut statements = parser?.parse_statements()?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (Some(_), false) => plan_err!("{MORE_THAN_ONE}"),
+        (None, _) => plan_err!("{NOTHING}"),
+    }
 }
 
 /// Only what is a `union` is a recursion; else all parts are bound.

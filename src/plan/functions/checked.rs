@@ -35,6 +35,10 @@ pub fn shown(e: &Expr) -> Expr {
                 _ => Ok(Transformed::no(e)),
             }
         }
+        // A name that was only kept is how DataFusion writes it.
+        Expr::Alias(alias) if alias.name == alias.expr.schema_name().to_string() => {
+            Ok(Transformed::yes(alias.expr.as_ref().clone()))
+        }
         _ => Ok(Transformed::no(e)),
     };
     e.clone().transform_up(written).data().expect("nothing there fails")

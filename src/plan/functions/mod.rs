@@ -13,6 +13,7 @@ mod alike;
 mod calendar;
 mod casts;
 mod checked;
+mod doubles;
 mod intervals;
 mod json;
 mod number;
@@ -29,6 +30,7 @@ mod written;
 
 pub(super) use casts::Casts;
 pub(super) use checked::shown;
+pub(super) use doubles::Doubles;
 pub(super) use operators::Operators;
 pub(super) use written::rewrite;
 

@@ -41,6 +41,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         differs: "a line's end is no character",
     },
     Function {
+        name: "regexp_match",
+        aliases: &[],
+        takes: &[&[Text, Text], &[Text, Text, Text]],
+        gives: |_| DataType::new_list(DataType::Utf8, true),
+        work: groups,
+        does: "the groups of the first match; where the pattern has none, the match",
+        differs: "leaves out groups that match nothing; takes flags of NULL for none",
+    },
+    Function {
         name: "regexp_substr",
         aliases: &["regexp_extract"],
         takes: &[
@@ -235,6 +244,25 @@ fn substring(args: &Args) -> DfResult<ArrayRef> {
         Ok(found.get(number - 1).and_then(|found| part(text, found, group)))
     };
     Ok(Arc::new(args.each::<StringArray, _>(value)?))
+}
+
+fn groups(args: &Args) -> DfResult<ArrayRef> {
+    let mut patterns = Patterns::default();
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..args.rows {
+        if (0..args.len()).any(|column| args.is_null(column, row)) {
+            lists.append_null();
+            continue;
+        }
+        let (text, flags) = (args.text(0, row), if args.len() > 2 { args.text(2, row) } else { "" });
+        let found = patterns.first(args.text(1, row), flags, text)?;
+        let groups = found.as_ref().map_or(0..0, |found| usize::from(found.len() > 1)..found.len());
+        for group in groups {
+            lists.values().append_option(found.as_ref().and_then(|found| part(text, found, group)));
+        }
+        lists.append(found.is_some());
+    }
+    Ok(Arc::new(lists.finish()))
 }
 
 fn split(args: &Args) -> DfResult<ArrayRef> {

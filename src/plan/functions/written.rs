@@ -91,6 +91,21 @@ impl VisitorMut for Rewrite {
                     *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
                 }
                 make_exact(function, &name);
+                let of_all = match name.as_str() {
+                    "array_remove" => "array_remove_all",
+                    "array_replace" => "array_replace_all",
+                    _ => &name,
+                };
+                if of_all != name {
+                    function.name = ast::ObjectName::from(vec![ast::Ident::new(of_all)]);
+                }
+                // An empty list has no length.
+                if name == "array_length" {
+                    let length = std::mem::replace(e, null());
+                    let expr = Box::new(call("nullif", vec![length, Expr::value(Value::Number("0".into(), false))]));
+                    let data_type = DataType::Integer(None);
+                    *e = Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, array: false };
+                }
             }
             _ => {}
         }
