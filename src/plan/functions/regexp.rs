@@ -142,7 +142,8 @@ fn finder(pattern: &str, flags: &str) -> DfResult<Finder> {
             'n' | 'm' => by_line = "m",
             'w' => by_line = "sm",
             'p' => by_line = "",
-            's' | 'c' | 'g' | 'e' => {}
+            'c' => others.retain(|other| other != 'i'),
+            's' | 'g' | 'e' => {}
             other => return bad(format_args!("`{other}` is no flag of regular expressions")),
         }
     }
