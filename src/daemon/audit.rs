@@ -211,8 +211,8 @@ impl Loaded {
 }
 
 fn as_shown(schema: &SchemaRef, rows: &[Delta]) -> RecordBatch {
-    let copies = |(row, diff): &(Row, Diff)| std::iter::repeat_n(row.clone(), usize::try_from(*diff).unwrap_or(0));
-    Codec::new(schema.clone()).decode(rows.iter().flat_map(copies).collect::<Vec<_>>().iter())
+    let copies = rows.iter().flat_map(|(row, diff)| std::iter::repeat_n(row, usize::try_from(*diff).unwrap_or(0)));
+    Codec::new(schema.clone()).decode(copies)
 }
 
 fn difference(computed: &RecordBatch, shown: Option<(Published, Vec<Delta>)>, stamps: &[usize]) -> Difference {

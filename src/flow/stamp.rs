@@ -26,15 +26,16 @@ pub(super) struct Stamps {
 
 /// What is kept of a model under the same name by each dataflow.
 pub(super) fn name(model: &str) -> String {
-    format!("{model} {SUFFIX}")
+    format!("{model}{SUFFIX}")
 }
 
 /// Whether an arrangement of this name serves a dataflow that begins anew.
 pub fn outlives(arrangement: &str) -> bool {
-    arrangement.ends_with(SUFFIX)
+    arrangement.strip_suffix(SUFFIX).is_some_and(|model| model.ends_with('"'))
 }
 
-const SUFFIX: &str = "stamped";
+/// Behind a model's name, which ends in a quote.
+const SUFFIX: &str = " stamped";
 
 /// By what a stamped row goes to its worker, and is found there again: as rows by all their columns do.
 pub(super) fn row_of(stamped: &[u8]) -> &[u8] {

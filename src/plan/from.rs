@@ -74,12 +74,11 @@ fn name_field(access: &mut AccessExpr) {
 
 /// Items are counted from the first, 1: of the others DataFusion counts from the last.
 fn from_one(access: &mut AccessExpr) {
+    let zero = || Expr::value(Value::Number("0".into(), false));
     if let AccessExpr::Subscript(Subscript::Index { index }) = access
         && !matches!(index, Expr::Value(_))
     {
-        let template =
-            Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("case when {index} >= 1 then {index} end"));
-        *index = template.and_then(|mut parser| parser.parse_expr()).expect("an expression stands there");
+        *index = call("nullif", vec![call("greatest", vec![index.clone(), zero()]), zero()]);
     }
 }
 

@@ -1,9 +1,9 @@
 //! One case: tables, models over them, and what happens; run, and made smaller where it fails.
 
 use super::grammar::{Column, Grammar, Kind, Relation};
-use super::life::{Counted, Dice, Life, Place, Tick, add, counted, relation, show};
+use super::life::{Counted, Dice, Life, Place, TYPES, Tick, add, counted, relation, show};
 use super::seen::Seen;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use driftless::flow::{Fault, Output};
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Compiled, Planner, Refusal, explain};
@@ -130,20 +130,8 @@ const WORKERS: [usize; 3] = [1, 2, 4];
 
 fn table(dice: &mut Dice, name: &str) -> Table {
     let mut fields = vec![Field::new("id", DataType::Int64, true)];
-    let types = [
-        DataType::Int32,
-        DataType::Int32,
-        DataType::Int64,
-        DataType::Utf8,
-        DataType::Utf8,
-        DataType::Decimal128(12, 2),
-        DataType::Float64,
-        DataType::Timestamp(TimeUnit::Microsecond, None),
-        DataType::Date32,
-        DataType::Boolean,
-    ];
     for name in ["a", "b", "c", "d", "e"].into_iter().take(3 + dice.below(3) as usize) {
-        fields.push(Field::new(name, dice.pick(&types).clone(), true));
+        fields.push(Field::new(name, dice.pick(&TYPES).clone(), true));
     }
     Table { name: TableName::new("public", name), schema: Arc::new(Schema::new(fields)), key: vec![0] }
 }

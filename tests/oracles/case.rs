@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Compiled, Planner};
 use driftless::row::{Clock, Codec, Datum, Diff, Moment, Row, RowWriter, Table, TableName};
@@ -12,7 +12,7 @@ use driftless::row::{Clock, Codec, Datum, Diff, Moment, Row, RowWriter, Table, T
 use super::answer::{Rows, difference, of_batch};
 use super::choices::Choices;
 use super::grammar::{self, Column, Kind, Relation};
-use super::life::{Counted, Dice, Life, Place, add, counted, relation};
+use super::life::{Counted, Dice, Life, Place, TYPES, add, counted, relation};
 use super::oracles::Oracles;
 use super::seen::Seen;
 
@@ -284,22 +284,10 @@ fn as_relation(table: &Table) -> Relation {
 
 /// A table of columns of any types; with a key, or with some rows twice; now and then without a row.
 fn filled(dice: &mut Dice, name: &str) -> Filled {
-    let types = [
-        DataType::Int32,
-        DataType::Int32,
-        DataType::Int64,
-        DataType::Utf8,
-        DataType::Utf8,
-        DataType::Decimal128(12, 2),
-        DataType::Float64,
-        DataType::Timestamp(TimeUnit::Microsecond, None),
-        DataType::Date32,
-        DataType::Boolean,
-    ];
     let keyed = dice.one_in(2);
     let mut fields: Vec<Field> = if keyed { vec![Field::new("id", DataType::Int64, true)] } else { Vec::new() };
     for name in ["a", "b", "c", "d"].into_iter().take(2 + dice.below(3) as usize) {
-        fields.push(Field::new(name, dice.pick(&types).clone(), true));
+        fields.push(Field::new(name, dice.pick(&TYPES).clone(), true));
     }
     let table = Table { name: TableName::new("public", name), schema: Arc::new(Schema::new(fields)), key: vec![0] };
     let size = if dice.one_in(12) { 0 } else { 4 + dice.below(10) };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use driftless::error::Result;
 use driftless::flow::Flow;
 use driftless::plan::{Compiled, Relation};
@@ -41,6 +41,20 @@ impl Dice {
         *self.pick(&[0, 1 << 16, usize::MAX])
     }
 }
+
+/// What columns of random tables are, as often as they stand here.
+pub const TYPES: [DataType; 10] = [
+    DataType::Int32,
+    DataType::Int32,
+    DataType::Int64,
+    DataType::Utf8,
+    DataType::Utf8,
+    DataType::Decimal128(12, 2),
+    DataType::Float64,
+    DataType::Timestamp(TimeUnit::Microsecond, None),
+    DataType::Date32,
+    DataType::Boolean,
+];
 
 /// How a clock goes on from one Moment to the next.
 #[derive(Clone, Copy, Debug)]

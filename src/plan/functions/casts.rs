@@ -3,6 +3,7 @@
 
 use super::calendar::timestamp_text;
 use super::checked::checked;
+use super::expressions::each;
 use super::own::{Args, INTERVAL, TIMESTAMP, bad, invoke};
 use super::{intervals, parse};
 use arrow::array::{
@@ -17,8 +18,6 @@ use arrow::datatypes::{
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{self as df, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs};
 use datafusion::logical_expr::{ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::optimizer::AnalyzerRule;
@@ -67,18 +66,10 @@ impl AnalyzerRule for Casts {
 }
 
 fn replaced(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema.merge(&scan.projected_schema);
-    }
-    let names = NamePreserver::new(&plan);
-    let changed = plan.map_expressions(|e| {
-        let name = names.save(&e);
-        let compared = e.transform_up(|e| in_microseconds(e, &schema))?;
-        let own = compared.transform_data(|e| e.transform_up(|e| own(e, &schema)))?;
-        Ok(own.update_data(|e| name.restore(e)))
-    })?;
-    if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
+    each(plan, |e, schema| {
+        let compared = e.transform_up(|e| in_microseconds(e, schema))?;
+        compared.transform_data(|e| e.transform_up(|e| own(e, schema)))
+    })
 }
 
 /// What is compared as moments is compared by the microsecond: by the nanosecond there is none after 2262.

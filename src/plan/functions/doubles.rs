@@ -1,12 +1,11 @@
 //! Doubles beside numerics are compared and put into one column as doubles: DataFusion would have numerics with 15 digits
 //! before the point and 15 behind it.
 
+use super::expressions::each;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator as Op, Projection, Union, cast};
 use datafusion::optimizer::AnalyzerRule;
 use std::sync::Arc;
@@ -23,23 +22,10 @@ impl AnalyzerRule for Doubles {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::Union(union) => united(union),
-            plan => compared(plan),
+            plan => each(plan, |e, schema| e.transform_up(|e| doubled(e, schema))),
         })
         .data()
     }
-}
-
-fn compared(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema.merge(&scan.projected_schema);
-    }
-    let names = NamePreserver::new(&plan);
-    let changed = plan.map_expressions(|e| {
-        let name = names.save(&e);
-        Ok(e.transform_up(|e| doubled(e, &schema))?.update_data(|e| name.restore(e)))
-    })?;
-    if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
 }
 
 fn doubled(mut e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {

@@ -14,6 +14,7 @@ mod calendar;
 mod casts;
 mod checked;
 mod doubles;
+mod expressions;
 mod intervals;
 mod json;
 mod number;

@@ -249,43 +249,37 @@ fn substring(args: &Args) -> DfResult<ArrayRef> {
 
 fn groups(args: &Args) -> DfResult<ArrayRef> {
     let mut patterns = Patterns::default();
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    for row in 0..args.rows {
-        if (0..args.len()).any(|column| args.is_null(column, row)) {
-            lists.append_null();
-            continue;
-        }
-        let (text, flags) = (args.text(0, row), if args.len() > 2 { args.text(2, row) } else { "" });
+    lists(args, |row, flags| {
+        let text = args.text(0, row);
         let found = patterns.first(args.text(1, row), flags, text)?;
-        let groups = found.as_ref().map_or(0..0, |found| usize::from(found.len() > 1)..found.len());
-        for group in groups {
-            lists.values().append_option(found.as_ref().and_then(|found| part(text, found, group)));
-        }
-        lists.append(found.is_some());
-    }
-    Ok(Arc::new(lists.finish()))
+        // Without groups it is the match.
+        Ok(found.map(|found| (usize::from(found.len() > 1)..found.len()).map(|at| part(text, &found, at)).collect()))
+    })
 }
 
 fn split(args: &Args) -> DfResult<ArrayRef> {
     let mut patterns = Patterns::default();
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    for row in 0..args.rows {
-        if (0..args.len()).any(|column| args.is_null(column, row)) {
-            lists.append_null();
-            continue;
-        }
-        let (text, flags) = (args.text(0, row), if args.len() > 2 { args.text(2, row) } else { "" });
-        let mut from = 0;
+    lists(args, |row, flags| {
+        let (text, mut parts, mut from) = (args.text(0, row), Vec::new(), 0);
         for found in patterns.get(args.text(1, row), flags)?(text, usize::MAX) {
             let whole = found[0].clone().unwrap_or_default();
             // Nothing is split off at the ends where the pattern finds nothing there.
             if !whole.is_empty() || (whole.start > from && whole.end < text.len()) {
-                lists.values().append_value(&text[from..whole.start]);
+                parts.push(Some(text[from..whole.start].to_string()));
                 from = whole.end;
             }
         }
-        lists.values().append_value(&text[from..]);
-        lists.append(true);
-    }
+        parts.push(Some(text[from..].to_string()));
+        Ok(Some(parts))
+    })
+}
+
+type Texts = Vec<Option<String>>;
+
+/// A list for each row, by its number and flags.
+fn lists(args: &Args, mut list: impl FnMut(usize, &str) -> DfResult<Option<Texts>>) -> DfResult<ArrayRef> {
+    let value = |row| list(row, if args.len() > 2 { args.text(2, row) } else { "" });
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    args.each::<Vec<Option<Texts>>, _>(value)?.into_iter().for_each(|list| lists.append_option(list));
     Ok(Arc::new(lists.finish()))
 }

@@ -91,13 +91,9 @@ impl VisitorMut for Rewrite {
                     *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
                 }
                 make_exact(function, &name);
-                let of_all = match name.as_str() {
-                    "array_remove" => "array_remove_all",
-                    "array_replace" => "array_replace_all",
-                    _ => &name,
-                };
-                if of_all != name {
-                    function.name = ast::ObjectName::from(vec![ast::Ident::new(of_all)]);
+                // All items that are so, not the first.
+                if ["array_remove", "array_replace"].contains(&name.as_str()) {
+                    function.name = ast::ObjectName::from(vec![ast::Ident::new(format!("{name}_all"))]);
                 }
                 // An empty list has no length.
                 if name == "array_length" {
