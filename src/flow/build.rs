@@ -371,7 +371,7 @@ impl<'scope> Build<'scope> {
     fn keyed_spine(&mut self, codec: &Codec, key: usize, row_bytes: (usize, bool)) -> Rc<RefCell<Spine>> {
         let fields = codec.schema().fields().iter().take(key);
         let by: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
-        self.named_spine(&format!("by ({})", by.join(", ")), row_bytes, |row| &row[..codec.leading(row, key)])
+        self.named_spine(&format!("by ({})", by.join(", ")), row_bytes, |row| &row[..codec.prefix(row, key)])
     }
 
     /// Spines are named by their model and counted in it: one dataflow always gives the same names.

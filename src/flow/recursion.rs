@@ -27,9 +27,6 @@ const BYTES_MAX: usize = 256 << 20;
 const COPIES_MAX: Diff = 1 << 31;
 const TOO_MUCH: &str = "the recursion grows without end, and was stopped";
 
-/// At a row's end: the iteration, which is never NULL.
-const ITERATION_BYTES: usize = 9;
-
 /// What is fed back in a round. The least comes first: a recursion that another reads has the lower number, and so
 /// comes to its end before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +52,8 @@ pub(super) fn catch<'scope>(rows: RowStream<'scope>, codec: Codec, waiting: Wait
 
 impl Waiting {
     fn take(&self, row: &[u8], diff: Diff, codec: &Codec) {
-        let column = codec.schema().fields().len() - 1;
-        let iteration = codec.integer(&row[row.len() - ITERATION_BYTES..], column);
+        let own = codec.schema().fields().len() - 1;
+        let iteration = codec.integer(&row[codec.prefix(row, own)..], own);
         let iteration = iteration.expect("rows of a recursion have an iteration") as i64;
         self.0.borrow_mut().entry(iteration).or_default().push(row, diff);
     }
@@ -82,6 +79,7 @@ impl Waiting {
 pub(super) struct Loop {
     pub back: InputHandle<Time, WholeRows>,
     waiting: Waiting,
+    /// Of rows with the iteration at their end, which is never NULL.
     codec: Codec,
     faults: Faults,
     /// What was left waiting when a Moment had closed.
@@ -144,17 +142,17 @@ impl Loop {
     /// Feeds back what waits of an iteration, as rows of the next; what is too far becomes faults.
     fn feed(&mut self, iteration: i64) {
         let Some(rows) = self.waiting.0.borrow_mut().remove(&iteration) else { return };
+        let own = self.codec.schema().fields().len() - 1;
         if iteration >= ITERATIONS_MAX {
-            let own = self.codec.schema().fields().len() - 1;
             for (row, diff) in rows.iter() {
                 let sample = self.codec.show_prefix(row, own);
                 self.faults.push(Fault { message: endless(), sample }, diff);
             }
             return;
         }
-        let mut next = Rows::with_capacity(rows.len(), rows.size());
+        let mut next = Rows::with_capacity(rows.len(), rows.size() + rows.len());
         for (row, diff) in rows.iter() {
-            next.extend(&row[..row.len() - ITERATION_BYTES]);
+            next.extend(&row[..self.codec.prefix(row, own)]);
             append(next.open(), &Datum::Int64(iteration + 1));
             next.end(diff);
         }

@@ -6,11 +6,13 @@
 //!
 //! ```text
 //! NULL          FF
-//! a value       01 then
+//! ints, dates,
+//! times,        80 + n, if negative 7F - n; then n bytes big-endian, two's complement, without those in front
+//! decimals      that only repeat the sign; a decimal at the column's scale
+//! other values  01 then
 //!   bool          00 | 01
-//!   ints, dates,
-//!   times         big-endian, sign bit flipped; as wide as the type
-//!   decimal       16 or 32 bytes big-endian, sign bit flipped, at the column's scale
+//!   decimal of more than 38 digits
+//!                 32 bytes big-endian, sign bit flipped, at the column's scale
 //!   float         big-endian bits, all flipped if negative, else the sign bit; one NaN, no -0.0
 //!   text, bytes   each 00 as 00 FF, closed by 00 00
 //!   uuid          16 bytes
@@ -28,7 +30,7 @@
 //! The format is ours and is written to disk: changing it needs a new `state::FORMAT`.
 
 use super::Datum;
-use super::cell::{Kind, NULL, about, f64_of, fixed, i32_of, i64_of, i128_of, items, length, read};
+use super::cell::{Kind, NULL, about, f64_of, i64_of, i128_of, items, length, read};
 use super::column::{Cells, decode_column, encode_column};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -91,32 +93,22 @@ impl<'de> serde::Deserialize<'de> for Row {
 pub struct Codec {
     schema: SchemaRef,
     kinds: Vec<Kind>,
-    /// Where columns end in a row without NULLs; empty where a column's length varies even so. A NULL is
-    /// shorter than any value, so that a row of this length has none.
-    plain: Vec<u32>,
 }
 
 impl Codec {
     /// Panics on a type that [`check_types`](super::check_types) refuses: call that first, where the schema is the user's.
     pub fn new(schema: SchemaRef) -> Codec {
         let kind = |f: &FieldRef| Kind::of(f.data_type()).expect("check_types has passed this schema");
-        let kinds: Vec<Kind> = schema.fields().iter().map(kind).collect();
-        let mut end = 0;
-        let ends = kinds.iter().map(|kind| {
-            end += fixed(kind)? as u32;
-            Some(end)
-        });
-        Codec { plain: ends.collect::<Option<_>>().unwrap_or_default(), kinds, schema }
+        Codec { kinds: schema.fields().iter().map(kind).collect(), schema }
     }
 
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// About how many bytes a row has, and whether some of them are guessed: of texts, bytes and lists.
+    /// About how many bytes a row has, and whether some of them are guessed.
     pub fn row_bytes(&self) -> (usize, bool) {
-        let guessed = self.kinds.iter().any(|kind| fixed(kind).is_none());
-        (self.kinds.iter().map(about).sum(), guessed)
+        self.kinds.iter().map(about).fold((0, false), |a, b| (a.0 + b.0, a.1 || b.1))
     }
 
     pub fn encode(&self, batch: &RecordBatch) -> Vec<Row> {
@@ -185,37 +177,21 @@ impl Codec {
         self.kinds.iter().map(span).collect()
     }
 
-    /// How many bytes the first `columns` columns of a row take.
+    /// How many bytes the first `columns` columns of a row take, which may go on with anything.
     #[inline]
     pub fn prefix(&self, row: &[u8], columns: usize) -> usize {
-        if columns > 0 && self.is_plain(row) {
-            return self.plain[columns - 1] as usize;
-        }
-        self.leading(row, columns)
-    }
-
-    /// The same of what only begins with these columns, and may go on with anything.
-    pub fn leading(&self, bytes: &[u8], columns: usize) -> usize {
-        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&bytes[at..], kind))
+        self.kinds[..columns].iter().fold(0, |at, kind| at + length(&row[at..], kind))
     }
 
     /// Where each column of a row ends; `ends` is the caller's, to be used again.
     #[inline]
     pub fn ends(&self, row: &[u8], ends: &mut Vec<u32>) {
         ends.clear();
-        if self.is_plain(row) {
-            return ends.extend_from_slice(&self.plain);
-        }
         let mut at = 0;
         ends.extend(self.kinds.iter().map(|kind| {
             at += length(&row[at..], kind);
             at as u32
         }));
-    }
-
-    #[inline]
-    fn is_plain(&self, row: &[u8]) -> bool {
-        self.plain.last().is_some_and(|end| *end as usize == row.len())
     }
 
     /// The row of only these columns, in this order.
@@ -246,9 +222,8 @@ impl Codec {
             return None;
         }
         Some(match &self.kinds[column] {
-            Kind::Int(4) => i32_of(&cell[1..]).into(),
-            Kind::Int(_) => i64_of(&cell[1..]).into(),
-            Kind::Decimal => i128_of(&cell[1..]),
+            Kind::Int => i64_of(cell).into(),
+            Kind::Decimal => i128_of(cell),
             other => unreachable!("{other:?} is no integer: planning checks the type"),
         })
     }
@@ -256,7 +231,7 @@ impl Codec {
     /// A cell of doubles; `None` for NULL.
     #[inline]
     pub fn float(cell: &[u8]) -> Option<f64> {
-        (cell[0] != NULL).then(|| f64_of(&cell[1..]))
+        (cell[0] != NULL).then(|| f64_of(cell))
     }
 
     /// A cell of booleans; `None` for NULL.
@@ -343,7 +318,7 @@ mod tests {
         assert_eq!(codec.encode(&batch), rows);
         assert_eq!(codec.project(&rows[0], &[6, 1]), row(&[full[6].clone(), full[1].clone()]));
         assert!(Codec::is_null(&rows[1].bytes()[..1]));
-        assert_eq!(codec.prefix(rows[0].bytes(), 2), 2 + 5);
+        assert_eq!(codec.prefix(rows[0].bytes(), 2), 2 + 2);
     }
 
     /// The one row of one value.
@@ -414,17 +389,38 @@ mod tests {
         ascending([f32::NEG_INFINITY, -2.0, -0.0, 1e-30, 3.0, f32::INFINITY, f32::NAN].map(Datum::Float32));
     }
 
+    /// What needs one byte more than its neighbour does, and what does not.
+    fn around_every_byte() -> impl Iterator<Item = i128> + Clone {
+        let above = (0..16).flat_map(|bytes| [(1i128 << (8 * bytes)) - 1, 1 << (8 * bytes)]).chain([i128::MAX]);
+        let above: Vec<i128> = above.collect();
+        above.clone().into_iter().rev().map(|v| !v).chain(above)
+    }
+
     #[test]
-    fn integers_are_in_the_order_of_numbers() {
-        ascending([Datum::Int64(i64::MIN), Datum::Int64(-1), Datum::Int64(0), Datum::Int64(9), Datum::Null]);
+    fn integers_are_in_the_order_of_numbers_and_as_short_as_they_can_be() {
+        let longs = around_every_byte().filter_map(|v| i64::try_from(v).ok());
+        ascending(longs.clone().chain([i64::MAX]).map(Datum::Int64).chain([Datum::Null]));
         ascending([i32::MIN, -256, -1, 7, i32::MAX].map(Datum::Int32));
+        for long in longs {
+            let row = one(Datum::Int64(long));
+            let bytes = 9 - (long ^ long >> 63).leading_zeros() as usize / 8;
+            assert_eq!(row.bytes().len(), bytes, "{long}");
+            assert_eq!(row, one(Datum::Decimal(long.into())), "{long}");
+        }
+        let arrays = rows_of(Int64Array::from(vec![0, -1, 300, i64::MIN]));
+        assert_eq!(arrays, [0, -1, 300, i64::MIN].map(|v| one(Datum::Int64(v))));
     }
 
     #[test]
     fn decimals_are_equal_by_value_whatever_their_precision() {
         let decimals = |precision| Decimal128Array::from(vec![150, -1]).with_precision_and_scale(precision, 2);
         assert_eq!(rows_of(decimals(4).expect("fits")), rows_of(decimals(38).expect("fits")));
-        ascending([i128::MIN, -10, -9, 0, 11, i128::MAX].map(Datum::Decimal));
+        ascending(around_every_byte().map(Datum::Decimal));
+        for decimal in around_every_byte() {
+            let field = Field::new("c", DataType::Decimal128(38, 0), true);
+            let codec = Codec::new(Arc::new(Schema::new(vec![field])));
+            assert_eq!(codec.datums(&one(Datum::Decimal(decimal))), [Datum::Decimal(decimal)]);
+        }
     }
 
     #[test]
@@ -454,10 +450,10 @@ mod tests {
         let varying = Codec::new(Arc::new(Schema::new(vec![field(DataType::Int32), field(DataType::Utf8)])));
         let (int, truth, null, text) = (Datum::Int32(7), Datum::Bool(true), Datum::Null, Datum::Text("a".into()));
         for (codec, row, expected) in [
-            (&fixed, [&int, &truth], [5, 7]),
+            (&fixed, [&int, &truth], [2, 4]),
             (&fixed, [&null, &truth], [1, 3]),
-            (&fixed, [&int, &null], [5, 6]),
-            (&varying, [&int, &text], [5, 9]),
+            (&fixed, [&int, &null], [2, 3]),
+            (&varying, [&int, &text], [2, 6]),
             (&varying, [&null, &text], [1, 5]),
         ] {
             let mut bytes = Vec::new();
@@ -474,8 +470,8 @@ mod tests {
         let field = |t| Field::new("c", t, true);
         let codec = Codec::new(Arc::new(Schema::new(vec![field(DataType::Boolean), field(DataType::Boolean)])));
         // As long as a row without NULLs.
-        assert_eq!(codec.leading(&[NULL, 2, 0, 0], 1), 1);
-        assert_eq!(codec.leading(&[NULL, NULL, 2, 0], 2), 2);
+        assert_eq!(codec.prefix(&[NULL, 2, 0, 0], 1), 1);
+        assert_eq!(codec.prefix(&[NULL, NULL, 2, 0], 2), 2);
     }
 
     #[test]

@@ -40,11 +40,9 @@ pub(super) fn encode_column(array: &ArrayRef, kind: &Kind) -> Cells {
         ($typed:expr, $write:ident) => {{
             let typed = $typed;
             for at in 0..typed.len() {
-                if typed.is_null(at) {
-                    cells.bytes.0.push(NULL);
-                } else {
-                    cells.bytes.0.push(VALUE);
-                    cells.bytes.$write(typed.value(at));
+                match typed.is_null(at) {
+                    true => cells.bytes.null(),
+                    false => cells.bytes.$write(typed.value(at)),
                 }
                 cells.end();
             }
@@ -52,18 +50,18 @@ pub(super) fn encode_column(array: &ArrayRef, kind: &Kind) -> Cells {
     }
     match (kind, array.data_type()) {
         (Kind::Bool, _) => column!(array.as_boolean(), bool),
-        (Kind::Int(4), DataType::Date32) => column!(array.as_primitive::<Date32Type>(), int32),
-        (Kind::Int(4), _) => column!(array.as_primitive::<Int32Type>(), int32),
-        (Kind::Int(_), DataType::Time64(_)) => column!(array.as_primitive::<Time64MicrosecondType>(), int64),
-        (Kind::Int(_), DataType::Timestamp(_, _)) => column!(array.as_primitive::<TimestampMicrosecondType>(), int64),
-        (Kind::Int(_), _) => column!(array.as_primitive::<Int64Type>(), int64),
+        (Kind::Int, DataType::Date32) => column!(array.as_primitive::<Date32Type>(), int32),
+        (Kind::Int, DataType::Int32) => column!(array.as_primitive::<Int32Type>(), int32),
+        (Kind::Int, DataType::Time64(_)) => column!(array.as_primitive::<Time64MicrosecondType>(), int64),
+        (Kind::Int, DataType::Timestamp(_, _)) => column!(array.as_primitive::<TimestampMicrosecondType>(), int64),
+        (Kind::Int, _) => column!(array.as_primitive::<Int64Type>(), int64),
         (Kind::Float32, _) => column!(array.as_primitive::<Float32Type>(), float32),
         (Kind::Float64, _) => column!(array.as_primitive::<Float64Type>(), float64),
         (Kind::Decimal, _) => column!(array.as_primitive::<Decimal128Type>(), int128),
         (Kind::Decimal256, _) => column!(array.as_primitive::<Decimal256Type>(), int256),
         (Kind::Text, _) => column!(array.as_string::<i32>(), escaped),
         (Kind::Bytes, _) => column!(array.as_binary::<i32>(), escaped),
-        (Kind::Uuid, _) => column!(array.as_fixed_size_binary(), push_encoded),
+        (Kind::Uuid, _) => column!(array.as_fixed_size_binary(), plain),
         (Kind::List(item), DataType::Map(_, _)) => {
             let map = array.as_map();
             let entries: ArrayRef = Arc::new(map.entries().clone());
@@ -79,9 +77,9 @@ pub(super) fn encode_column(array: &ArrayRef, kind: &Kind) -> Cells {
             let fields: Vec<Cells> = fields.collect();
             for at in 0..array.len() {
                 if array.is_null(at) {
-                    cells.bytes.0.push(NULL);
+                    cells.bytes.null();
                 } else {
-                    cells.bytes.0.push(VALUE);
+                    cells.bytes.begin();
                     fields.iter().for_each(|field| cells.bytes.push_encoded(field.cell(at)));
                 }
                 cells.end();
@@ -98,9 +96,9 @@ fn encode_lists(offsets: &[i32], nulls: Option<&NullBuffer>, items: &ArrayRef, i
     let items = encode_column(&items.slice(first, last - first), item);
     for (at, ends) in offsets.windows(2).enumerate() {
         if nulls.is_some_and(|nulls| nulls.is_null(at)) {
-            cells.bytes.0.push(NULL);
+            cells.bytes.null();
         } else {
-            cells.bytes.0.push(VALUE);
+            cells.bytes.begin();
             cells.bytes.push_encoded(items.between(ends[0] as usize - first, ends[1] as usize - first));
             cells.bytes.0.push(END);
         }
@@ -116,7 +114,7 @@ pub(super) fn decode_column<'a>(
 ) -> ArrayRef {
     macro_rules! numbers {
         ($type:ty, $read:expr) => {{
-            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| $read(&cell[1..]));
+            let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map($read);
             Arc::new(PrimitiveArray::<$type>::from_iter((0..count).map(value)).with_data_type(data_type.clone()))
         }};
     }
@@ -125,11 +123,11 @@ pub(super) fn decode_column<'a>(
             let value = |at| Some(cell(at)).filter(|cell| cell[0] != NULL).map(|cell| cell[1] == 1);
             Arc::new(BooleanArray::from_iter((0..count).map(value)))
         }
-        (Kind::Int(4), DataType::Date32) => numbers!(Date32Type, i32_of),
-        (Kind::Int(4), _) => numbers!(Int32Type, i32_of),
-        (Kind::Int(_), DataType::Time64(_)) => numbers!(Time64MicrosecondType, i64_of),
-        (Kind::Int(_), DataType::Timestamp(_, _)) => numbers!(TimestampMicrosecondType, i64_of),
-        (Kind::Int(_), _) => numbers!(Int64Type, i64_of),
+        (Kind::Int, DataType::Date32) => numbers!(Date32Type, i32_of),
+        (Kind::Int, DataType::Int32) => numbers!(Int32Type, i32_of),
+        (Kind::Int, DataType::Time64(_)) => numbers!(Time64MicrosecondType, i64_of),
+        (Kind::Int, DataType::Timestamp(_, _)) => numbers!(TimestampMicrosecondType, i64_of),
+        (Kind::Int, _) => numbers!(Int64Type, i64_of),
         (Kind::Float32, _) => numbers!(Float32Type, f32_of),
         (Kind::Float64, _) => numbers!(Float64Type, f64_of),
         (Kind::Decimal, _) => numbers!(Decimal128Type, i128_of),

@@ -1,7 +1,7 @@
 //! Rows in an order of one's choice: columns turned so that bytes compare as wanted.
 //!
-//! A column as `codec` writes it ascends, NULL last. Turned, it may descend (its value's bytes are
-//! complemented) or have NULL first (NULL gets the least byte). Since columns end by themselves, their
+//! A column as `codec` writes it ascends, NULL last. Turned, it may descend (a value's bytes are complemented,
+//! none of which is then NULL's) or have NULL first (NULL gets the least byte). Since columns end by themselves, their
 //! complement orders the other way round, and a turned column can be turned back without knowing its length.
 
 use super::{Codec, Datum, append};
@@ -29,8 +29,7 @@ impl Direction {
         if Codec::is_null(column) {
             return to.push(if self.nulls_first { NULL_FIRST } else { column[0] });
         }
-        to.push(column[0]);
-        self.write(&column[1..], to);
+        self.write(column, to);
     }
 
     /// Turns back the column that `bytes` begin with, and says how many bytes it took. `codec` is its own.
@@ -40,8 +39,7 @@ impl Direction {
             return 1;
         }
         let from = to.len();
-        to.push(bytes[0]);
-        self.write(&bytes[1..], to);
+        self.write(bytes, to);
         let length = codec.prefix(&to[from..], 1);
         to.truncate(from + length);
         length
@@ -122,7 +120,7 @@ mod tests {
             field("rest", DataType::Utf8),
         ]));
         let texts = [Some(""), Some("\0"), Some("\0a"), Some("a"), Some("a\0"), Some("aa"), Some("b"), None];
-        let numbers = [Some(i64::MIN), Some(-1), Some(0), Some(9), None];
+        let numbers = [Some(i64::MIN), Some(-257), Some(-1), Some(0), Some(9), Some(256), Some(i64::MAX), None];
         let all = [false, true];
         let directions = all
             .iter()

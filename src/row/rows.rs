@@ -168,9 +168,14 @@ pub fn lead(row: &[u8]) -> u128 {
 /// The first 8 bytes as a number: where two words differ, they order what they are of.
 #[inline]
 pub fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
+    match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(chunk), _, _) => u64::from_be_bytes(*chunk),
+        // Two loads, of which the second begins within the first or right behind it.
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_be_bytes(*first)) << 32
+                | u64::from(u32::from_be_bytes(*last)) << (8 * (8 - bytes.len()))
+        }
+        _ => bytes.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
     }
 }
 

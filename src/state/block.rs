@@ -1,17 +1,17 @@
 //! A block: a sorted run of rows in one buffer, the unit that is held in memory, written, read and checked.
 //!
 //! ```text
-//!   rows, diff, width (4 bytes each; diff is the bytes of each diff; width is 0 where rows differ in length)
-//!   ends        4 bytes for each row, where rows differ in length
+//!   rows, diff, width (4 bytes each; diff is the bytes of each diff, width those of each row, or how ends follow)
+//!   ends        where rows differ in length, 2 bytes for each (width 0), or 4 if a row is huge (width FFFFFFFF)
 //!   diffs       1 byte for each row where not every diff is 1, 8 where one does not fit
 //!   rows        one after another
 //!   checksum    8 bytes, xxh3 of all that stands before
 //! ```
 //!
-//! In memory it is the same without the checksum. Most blocks hold rows once each, and narrow ones are of one
-//! width: then a row costs its own bytes and nothing else, but for the signposts: what distinguishes the first row
-//! of every short stretch of rows, as a number, so that a search touches a dense array and then one stretch. They
-//! follow from the rows and are not written. The format belongs to `state::FORMAT`.
+//! In memory it is the same without the checksum. Most blocks hold rows once each: then a row costs its own bytes
+//! and two for its end, but for the signposts: what distinguishes the first row of every short stretch of rows, as
+//! a number, so that a search touches a dense array and then one stretch. They follow from the rows and are not
+//! written. The format belongs to `state::FORMAT`.
 
 use crate::error::{Error, Result};
 use crate::row::{Diff, word};
@@ -43,7 +43,45 @@ pub struct Block {
 enum Ends {
     /// Every row has this many bytes.
     Every(u32),
-    Each(Box<[u32]>),
+    Near(Box<[u16]>),
+    Far(Box<[u32]>),
+}
+
+/// In the place of a width: ends follow, which are near, or far.
+const NEAR: u32 = 0;
+const FAR: u32 = u32::MAX;
+
+impl Ends {
+    fn of(ends: &[u32]) -> Ends {
+        let width = ends[0];
+        if width > 0 && ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row) {
+            return Ends::Every(width);
+        }
+        let near = ends.iter().map(|end| u16::try_from(*end));
+        near.collect::<Result<_, _>>().map_or_else(|_| Ends::Far(ends.into()), Ends::Near)
+    }
+
+    #[inline]
+    fn start(&self, row: usize) -> usize {
+        if row == 0 { 0 } else { self.end(row - 1) }
+    }
+
+    #[inline]
+    fn end(&self, row: usize) -> usize {
+        match self {
+            Ends::Every(width) => (row + 1) * *width as usize,
+            Ends::Near(ends) => ends[row].into(),
+            Ends::Far(ends) => ends[row] as usize,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Ends::Every(_) => 0,
+            Ends::Near(ends) => size_of_val(&**ends),
+            Ends::Far(ends) => size_of_val(&**ends),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -79,7 +117,7 @@ impl Block {
         let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         let shortest = match &block.ends {
             Ends::Every(width) => *width as usize,
-            Ends::Each(_) => (0..rows as usize).map(|at| block.row(at).len()).min().unwrap_or(0),
+            _ => (0..rows as usize).map(|at| block.row(at).len()).min().unwrap_or(0),
         };
         // Where rows are long enough, eight bytes follow in each, so that a word is one load.
         block.shared = same.min(shortest.saturating_sub(8)) as u32;
@@ -92,22 +130,24 @@ impl Block {
         self.rows as usize
     }
 
+    /// How many of the rows take back.
+    pub fn negative(&self) -> usize {
+        match &self.diffs {
+            Diffs::Ones => 0,
+            Diffs::Small(diffs) => diffs.iter().filter(|diff| **diff < 0).count(),
+            Diffs::Wide(diffs) => diffs.iter().filter(|diff| **diff < 0).count(),
+        }
+    }
+
     /// What it takes in memory.
     pub fn size(&self) -> usize {
-        let ends = if let Ends::Each(ends) = &self.ends { ends.len() * 4 } else { 0 };
         let diffs = self.rows() * self.diffs.width();
-        size_of::<Block>() + self.bytes.len() + ends + diffs + self.signposts.len() * 8
+        size_of::<Block>() + self.bytes.len() + self.ends.size() + diffs + self.signposts.len() * 8
     }
 
     #[inline]
     pub fn row(&self, at: usize) -> &[u8] {
-        match &self.ends {
-            Ends::Every(width) => &self.bytes[at * *width as usize..(at + 1) * *width as usize],
-            Ends::Each(ends) => {
-                let from = if at == 0 { 0 } else { ends[at - 1] as usize };
-                &self.bytes[from..ends[at] as usize]
-            }
-        }
+        &self.bytes[self.ends.start(at)..self.ends.end(at)]
     }
 
     #[inline]
@@ -164,10 +204,16 @@ impl Block {
 
     pub fn write(&self) -> Vec<u8> {
         let mut to = Vec::with_capacity(self.size() + 24);
-        let width = if let Ends::Every(width) = self.ends { width } else { 0 };
+        let width = match self.ends {
+            Ends::Every(width) => width,
+            Ends::Near(_) => NEAR,
+            Ends::Far(_) => FAR,
+        };
         [self.rows, self.diffs.width() as u32, width].iter().for_each(|n| to.extend_from_slice(&n.to_le_bytes()));
-        if let Ends::Each(ends) = &self.ends {
-            ends.iter().for_each(|end| to.extend_from_slice(&end.to_le_bytes()));
+        match &self.ends {
+            Ends::Every(_) => {}
+            Ends::Near(ends) => ends.iter().for_each(|end| to.extend_from_slice(&end.to_le_bytes())),
+            Ends::Far(ends) => ends.iter().for_each(|end| to.extend_from_slice(&end.to_le_bytes())),
         }
         match &self.diffs {
             Diffs::Ones => {}
@@ -194,9 +240,13 @@ impl Block {
         let mut number = || take(4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes were taken")));
         let (rows, diff, width) = (number()?, number()?, number()?);
         let ends = match width {
-            0 => {
+            NEAR => {
+                let ends = take(rows as usize * 2)?.chunks_exact(2);
+                Ends::Near(ends.map(|b| u16::from_le_bytes(b.try_into().expect("chunks of 2"))).collect())
+            }
+            FAR => {
                 let ends = take(rows as usize * 4)?.chunks_exact(4);
-                Ends::Each(ends.map(|b| u32::from_le_bytes(b.try_into().expect("chunks of 4"))).collect())
+                Ends::Far(ends.map(|b| u32::from_le_bytes(b.try_into().expect("chunks of 4"))).collect())
             }
             width => Ends::Every(width),
         };
@@ -243,18 +293,14 @@ impl Builder {
 
     /// These rows of another block.
     pub fn extend(&mut self, block: &Block, rows: Range<usize>) {
-        let start = |at: usize| match &block.ends {
-            Ends::Every(width) => at * *width as usize,
-            Ends::Each(ends) => at.checked_sub(1).map_or(0, |before| ends[before] as usize),
-        };
-        let (from, to) = (start(rows.start), start(rows.end));
-        let offset = self.bytes.len();
+        let (from, to) = (block.ends.start(rows.start), block.ends.start(rows.end));
+        let offset = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&block.bytes[from..to]);
+        let end = |end: u32| end - from as u32 + offset;
         match &block.ends {
-            Ends::Every(width) => self.ends.extend((1..=rows.len() as u32).map(|row| offset as u32 + row * width)),
-            Ends::Each(ends) => {
-                self.ends.extend(ends[rows.clone()].iter().map(|end| end - from as u32 + offset as u32))
-            }
+            Ends::Every(width) => self.ends.extend((1..=rows.len() as u32).map(|row| offset + row * width)),
+            Ends::Near(ends) => self.ends.extend(ends[rows.clone()].iter().map(|near| end((*near).into()))),
+            Ends::Far(ends) => self.ends.extend(ends[rows.clone()].iter().map(|far| end(*far))),
         }
         match &block.diffs {
             Diffs::Ones => self.diffs.resize(self.diffs.len() + rows.len(), 1),
@@ -267,10 +313,7 @@ impl Builder {
     pub fn cut(&mut self, bytes: usize) -> Block {
         let count = 1 + self.ends[..self.ends.len() - 1].partition_point(|end| (*end as usize) < bytes);
         let size = self.ends[count - 1];
-        let width = self.ends[0];
-        let ends = &self.ends[..count];
-        let every = width > 0 && ends.iter().zip(1..).all(|(end, row): (_, u32)| *end == width * row);
-        let ends = if every { Ends::Every(width) } else { Ends::Each(ends.into()) };
+        let ends = Ends::of(&self.ends[..count]);
         let diffs = Diffs::of(&self.diffs[..count]);
         let block = Block::new(self.bytes[..size as usize].into(), ends, diffs, count as u32);
         self.bytes.drain(..size as usize);
@@ -300,6 +343,7 @@ mod tests {
             block(&[(b"", 1), (b"a", 1)]),
             block(&[(b"a", 128), (b"b", -1)]),
             block(&[(b"a", 127), (b"b", -128)]),
+            block(&[(b"a", 1), (&[b'b'; 70_000], 1)]),
         ] {
             let mut written = block.write();
             assert_eq!(Block::read(&written).expect("as it was written"), block);

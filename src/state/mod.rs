@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes with every change of what is written, rows included.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// What is true on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
