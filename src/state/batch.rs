@@ -17,6 +17,7 @@ pub struct Batch {
     /// The lead of each slot's first row: where to look, without touching the slots.
     leads: Vec<u128>,
     rows: usize,
+    negative: usize,
     /// The last row, once somebody has asked.
     last: OnceLock<Box<[u8]>>,
     homes: Homes,
@@ -33,7 +34,8 @@ impl Batch {
     pub fn of_slots(slots: Vec<Arc<Slot>>) -> Batch {
         let leads = slots.iter().map(|slot| lead(slot.first())).collect();
         let rows = slots.iter().map(|slot| slot.rows()).sum();
-        Batch { slots, leads, rows, last: OnceLock::new(), homes: Homes::default() }
+        let negative = slots.iter().map(|slot| slot.extent().negative as usize).sum();
+        Batch { slots, leads, rows, negative, last: OnceLock::new(), homes: Homes::default() }
     }
 
     /// That was made of these, which are still there.
@@ -79,6 +81,11 @@ impl Batch {
         self.rows
     }
 
+    /// How many of the rows take back.
+    pub fn negative(&self) -> usize {
+        self.negative
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
@@ -108,6 +115,31 @@ impl Batch {
             cursor.seek(key);
         }
         cursor
+    }
+
+    /// The rows that are less than `key`, and the others. Blocks are shared, but for the one that is cut.
+    pub fn split(&self, key: &[u8], bodies: &Arc<Bodies>) -> [Batch; 2] {
+        let at = self.slots.partition_point(|slot| slot.first() < key);
+        let (mut less, mut others) = (self.slots[..at].to_vec(), self.slots[at..].to_vec());
+        if let Some(block) = less.last().map(|slot| slot.glance()) {
+            let cut = block.seek(0, key);
+            if cut < block.rows() {
+                let part = |rows: Range<usize>| {
+                    let mut builder = BatchBuilder::new(bodies.clone());
+                    builder.extend(&block, rows);
+                    builder.finish().slots
+                };
+                less.pop();
+                less.extend(part(0..cut));
+                others.splice(0..0, part(cut..block.rows()));
+            }
+        }
+        [less, others].map(Batch::of_slots)
+    }
+
+    /// These rows, and behind them the others.
+    pub fn followed_by(&self, others: &Batch) -> Batch {
+        Batch::of_slots(self.slots.iter().chain(&others.slots).cloned().collect())
     }
 
     /// The rows that pass.

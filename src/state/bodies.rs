@@ -53,11 +53,20 @@ impl Drop for Stored {
     }
 }
 
+/// How much a block is.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub rows: u32,
+    /// So many of the rows take back.
+    pub negative: u32,
+    /// What it takes in memory.
+    pub size: u32,
+}
+
 /// A block, wherever its body is.
 pub struct Slot {
     first: Box<[u8]>,
-    rows: u32,
-    size: u32,
+    extent: Extent,
     stored: OnceLock<Arc<Stored>>,
     held: Mutex<Option<Arc<Block>>>,
     touched: AtomicBool,
@@ -69,13 +78,17 @@ impl Slot {
         &self.first
     }
 
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
     pub fn rows(&self) -> usize {
-        self.rows as usize
+        self.extent.rows as usize
     }
 
     /// What the body takes in memory.
     pub fn size(&self) -> usize {
-        self.size as usize
+        self.extent.size as usize
     }
 
     pub fn resident(&self) -> bool {
@@ -132,7 +145,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.held.get_mut().is_ok_and(|body| body.is_some()) {
-            self.bodies.resident.fetch_sub(self.size as usize, Relaxed);
+            self.bodies.resident.fetch_sub(self.size(), Relaxed);
         }
     }
 }
@@ -217,10 +230,10 @@ impl Bodies {
     }
 
     pub fn keep(self: &Arc<Bodies>, first: &[u8], block: Block) -> Arc<Slot> {
+        let (rows, negative, size) = (block.rows() as u32, block.negative() as u32, block.size() as u32);
         let slot = Arc::new(Slot {
             first: first.into(),
-            rows: block.rows() as u32,
-            size: block.size() as u32,
+            extent: Extent { rows, negative, size },
             stored: OnceLock::new(),
             held: Mutex::new(Some(Arc::new(block))),
             touched: AtomicBool::new(false),
@@ -231,11 +244,10 @@ impl Bodies {
     }
 
     /// A slot whose body is in the store.
-    pub fn restore(self: &Arc<Bodies>, first: &[u8], rows: u32, size: u32, body: Arc<Stored>) -> Arc<Slot> {
+    pub fn restore(self: &Arc<Bodies>, first: &[u8], extent: Extent, body: Arc<Stored>) -> Arc<Slot> {
         Arc::new(Slot {
             first: first.into(),
-            rows,
-            size,
+            extent,
             stored: OnceLock::from(body),
             held: Mutex::new(None),
             touched: AtomicBool::new(false),

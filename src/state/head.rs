@@ -4,7 +4,7 @@
 //! merged of batches that have heads needs none of its own as long as these are few: on disk it stays what it was
 //! made of. So checkpoints write rows when they are young, and from then on once for several merges.
 
-use super::bodies::{Bodies, Slot, Stored};
+use super::bodies::{Bodies, Extent, Slot, Stored};
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -37,8 +37,9 @@ impl Head {
         for slot in slots {
             let body = slot.stored()?;
             to.extend_from_slice(&body.id().to_le_bytes());
-            for number in [slot.rows(), slot.size(), slot.first().len()] {
-                to.extend_from_slice(&(number as u32).to_le_bytes());
+            let Extent { rows, negative, size } = slot.extent();
+            for number in [rows, negative, size, slot.first().len() as u32] {
+                to.extend_from_slice(&number.to_le_bytes());
             }
             to.extend_from_slice(slot.first());
             held.push(body);
@@ -52,11 +53,11 @@ impl Head {
     pub fn restore(id: u64, bodies: &Arc<Bodies>) -> Result<(Head, Vec<Arc<Slot>>)> {
         let written = bodies.get(id)?;
         let (mut held, mut slots, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for Written { id, rows, size, first } in Written::all(&written)? {
+        for Written { id, extent, first } in Written::all(&written)? {
             let body = Arc::new(bodies.claim(id));
-            slots.push(bodies.restore(first, rows, size, body.clone()));
+            slots.push(bodies.restore(first, extent, body.clone()));
             held.push(body);
-            bytes += size as usize;
+            bytes += extent.size as usize;
         }
         Ok((Head { stored: bodies.claim(id), _bodies: held, bytes }, slots))
     }
@@ -70,8 +71,7 @@ impl Head {
 /// A slot as a head has it.
 struct Written<'a> {
     id: u64,
-    rows: u32,
-    size: u32,
+    extent: Extent,
     first: &'a [u8],
 }
 
@@ -84,10 +84,11 @@ impl Written<'_> {
         }
         let mut slots = Vec::new();
         while let Some((id, after)) = rest.split_first_chunk::<8>() {
-            let (numbers, after) = after.split_first_chunk::<12>().ok_or_else(damaged)?;
-            let number = |at: usize| u32::from_le_bytes(numbers[at..at + 4].try_into().expect("4 of 12 bytes"));
-            let (first, after) = after.split_at_checked(number(8) as usize).ok_or_else(damaged)?;
-            slots.push(Written { id: u64::from_le_bytes(*id), rows: number(0), size: number(4), first });
+            let (numbers, after) = after.split_first_chunk::<16>().ok_or_else(damaged)?;
+            let number = |at: usize| u32::from_le_bytes(numbers[at..at + 4].try_into().expect("4 of 16 bytes"));
+            let (first, after) = after.split_at_checked(number(12) as usize).ok_or_else(damaged)?;
+            let extent = Extent { rows: number(0), negative: number(4), size: number(8) };
+            slots.push(Written { id: u64::from_le_bytes(*id), extent, first });
             rest = after;
         }
         Ok(slots)

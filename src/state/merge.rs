@@ -48,6 +48,23 @@ pub fn merge(parts: &[Arc<Batch>], bodies: &Arc<Bodies>) -> Batch {
     builder.finish().made_of(parts)
 }
 
+/// Of many large batches: so much of them as comes first, made one, and what is left of each. So what was merged
+/// can be let go before all is.
+pub fn merge_first(parts: &[Arc<Batch>], bytes: usize, bodies: &Arc<Bodies>) -> (Batch, Vec<Arc<Batch>>) {
+    let size = |batch: &Batch| batch.slots().iter().map(|slot| slot.size()).sum::<usize>();
+    let all = parts.iter().map(|part| size(part)).sum::<usize>();
+    let largest = parts.iter().max_by_key(|part| part.slots().len());
+    let Some(largest) = largest.filter(|largest| all > 2 * bytes && largest.slots().len() > 1) else {
+        return (merge(parts, bodies), Vec::new());
+    };
+    // Its share of what comes first; one block at least comes first, and one is left.
+    let slots = largest.slots().len();
+    let key = largest.slots()[(slots * bytes / all).clamp(1, slots - 1)].first();
+    let (first, rest): (Vec<_>, Vec<_>) = parts.iter().map(|part| part.split(key, bodies).map(Arc::new).into()).unzip();
+    let rest = rest.into_iter().filter(|rest| !rest.is_empty()).collect();
+    (merge(&first, bodies), rest)
+}
+
 /// How many bytes the rows of all batches begin with: those of the least and of the greatest row.
 fn shared(batches: &[&Batch]) -> usize {
     let Some(least) = batches.iter().map(|batch| batch.slots()[0].first()).min() else { return 0 };

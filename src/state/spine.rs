@@ -12,11 +12,15 @@
 //! a list of batches holds a state that stays as it is. A spine that falls behind its merges waits for them, so that
 //! the number of batches has a bound.
 //!
+//! What took rows back lies beside them until they meet in a merge: when a third of all rows would go, all are merged.
+//! The largest merges are done piece by piece, from the least row on, and what a piece was made of is let go: an
+//! arrangement never takes twice its memory.
+//!
 //! What a checkpoint has and what none has yet are merged apart: so what a checkpoint must write is what is new.
 
 use super::batch::Batch;
 use super::bodies::Bodies;
-use super::merge::merge;
+use super::merge::{merge, merge_first};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +29,10 @@ use std::sync::{Arc, OnceLock};
 const ROWS_AT_ONCE: usize = 64 << 10;
 /// Merges of more rows have a thread of their own: those of fewer do not wait for them.
 const ROWS_MANY: usize = 1 << 20;
+/// What is merged in one piece, in bytes.
+const PIECE_BYTES: usize = 16 << 20;
+/// When one of so many rows would go, all are merged.
+const GONE_PART: usize = 3;
 /// More batches than this are not gathered while merges run.
 const BATCHES_MAX: usize = 32;
 
@@ -39,7 +47,13 @@ pub struct Spine {
 /// These of the batches are being made one.
 struct Merging {
     run: Range<usize>,
-    result: Receiver<Arc<Batch>>,
+    result: Receiver<Merged>,
+}
+
+/// What became one, and what is left of the batches and still to be merged.
+struct Merged {
+    done: Arc<Batch>,
+    rest: Vec<Arc<Batch>>,
 }
 
 /// Batches that together are an arrangement at some time; it stays as it is while the spine goes on.
@@ -89,10 +103,9 @@ impl Spine {
             while let Some(run) = self.due() {
                 let batches = self.batches[run.clone()].to_vec();
                 if batches.iter().map(|batch| batch.rows()).sum::<usize>() <= ROWS_AT_ONCE {
-                    self.replace(run, Arc::new(merge(&batches, &self.bodies)));
+                    self.replace(run, [Arc::new(merge(&batches, &self.bodies))]);
                 } else {
-                    let before = self.merging.partition_point(|merging| merging.run.start < run.start);
-                    self.merging.insert(before, Merging { run, result: elsewhere(batches, &self.bodies) });
+                    self.begin(run, None);
                 }
             }
             // The youngest is the smallest.
@@ -112,7 +125,16 @@ impl Spine {
             let middle = kept.clamp(start, end);
             [start..middle, middle..end]
         });
-        free.filter_map(|run| self.due_in(run)).last()
+        free.filter_map(|run| self.mostly_gone(&run).then(|| run.clone()).or_else(|| self.due_in(run))).last()
+    }
+
+    /// Whether much of these is there only to be taken back by the rest: where they begin with the oldest, in which
+    /// it is.
+    fn mostly_gone(&self, Range { start, end }: &Range<usize>) -> bool {
+        let batches = &self.batches[*start..*end];
+        let rows: usize = batches.iter().map(|batch| batch.rows()).sum();
+        let gone = 2 * batches.iter().skip(1).map(|batch| batch.negative()).sum::<usize>();
+        *start == 0 && rows > ROWS_AT_ONCE && gone * GONE_PART > rows
     }
 
     /// The longest run up to the end of these that is due.
@@ -129,13 +151,23 @@ impl Spine {
         due
     }
 
-    fn replace(&mut self, run: Range<usize>, merged: Arc<Batch>) {
-        let merged = (!merged.is_empty()).then_some(merged);
-        let fewer = run.len() - usize::from(merged.is_some());
+    /// Merges these elsewhere; those behind the first, if that is `done`.
+    fn begin(&mut self, run: Range<usize>, done: Option<Arc<Batch>>) {
+        let parts = self.batches[run.start + usize::from(done.is_some())..run.end].to_vec();
+        let before = self.merging.partition_point(|merging| merging.run.start < run.start);
+        self.merging.insert(before, Merging { run, result: elsewhere(done, parts, &self.bodies) });
+    }
+
+    /// Gives the run of what stands there now.
+    fn replace(&mut self, run: Range<usize>, merged: impl IntoIterator<Item = Arc<Batch>>) -> Range<usize> {
+        let merged: Vec<_> = merged.into_iter().filter(|batch| !batch.is_empty()).collect();
+        let now = run.start..run.start + merged.len();
         for later in self.merging.iter_mut().filter(|merging| merging.run.start >= run.end) {
-            later.run = later.run.start - fewer..later.run.end - fewer;
+            let moved = |at: usize| at + now.end - run.end;
+            later.run = moved(later.run.start)..moved(later.run.end);
         }
         self.batches.splice(run, merged);
+        now
     }
 
     /// Puts a finished merge in its place; `wait` for it if it is not.
@@ -148,7 +180,12 @@ impl Spine {
         match merged {
             Ok(merged) => {
                 let Merging { run, .. } = self.merging.remove(number);
-                self.replace(run, merged);
+                let Merged { done, rest } = merged;
+                let goes_on = !rest.is_empty();
+                let run = self.replace(run, std::iter::once(done.clone()).chain(rest));
+                if goes_on {
+                    self.begin(run, Some(done).filter(|done| !done.is_empty()));
+                }
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => panic!("a merge of the state has failed; the log says why"),
@@ -163,13 +200,20 @@ fn size_class(rows: usize) -> u32 {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Merges on a thread that does nothing else.
-fn elsewhere(run: Vec<Arc<Batch>>, bodies: &Arc<Bodies>) -> Receiver<Arc<Batch>> {
+fn elsewhere(done: Option<Arc<Batch>>, parts: Vec<Arc<Batch>>, bodies: &Arc<Bodies>) -> Receiver<Merged> {
     static MERGERS: OnceLock<[Sender<Job>; 2]> = OnceLock::new();
     let mergers = MERGERS.get_or_init(|| ["merge", "merge of many"].map(merger));
-    let many = run.iter().map(|batch| batch.rows()).sum::<usize>() > ROWS_MANY;
-    let (done, result) = channel();
+    let many = done.is_some() || parts.iter().map(|batch| batch.rows()).sum::<usize>() > ROWS_MANY;
+    let (finished, result) = channel();
     let bodies = bodies.clone();
-    let job: Job = Box::new(move || drop(done.send(Arc::new(merge(&run, &bodies)))));
+    let job: Job = Box::new(move || {
+        let (first, rest) = merge_first(&parts, PIECE_BYTES, &bodies);
+        let done = match done {
+            Some(done) => done.followed_by(&first),
+            None => first,
+        };
+        drop(finished.send(Merged { done: Arc::new(done), rest }));
+    });
     mergers[usize::from(many)].send(job).expect("the mergers live as long as the process");
     result
 }
@@ -255,6 +299,48 @@ mod tests {
             drop((whole, spine));
             assert_eq!(bodies.resident(), 0, "seed {seed}: what nobody holds takes no memory");
         }
+    }
+
+    #[test]
+    fn what_is_taken_back_takes_little_memory_for_a_short_while() {
+        let bodies = Bodies::resident_only();
+        let (mut spine, mut dice) = (Spine::new(bodies.clone()), Dice(3));
+        let wide = |number: u64, version: u64| {
+            let mut row = row(number, 1);
+            row.resize(500, version as u8);
+            row
+        };
+        let mut versions = vec![0; 100_000];
+        let mut rows = Rows::default();
+        versions.iter().zip(0..).for_each(|(version, number)| rows.push(&wide(number, *version), 1));
+        spine.insert(Arc::new(Batch::of(&rows, &bodies)));
+        let (live, mut most) = (bodies.resident(), 0);
+        for _ in 0..150 {
+            let mut rows = Rows::default();
+            for _ in 0..2_000 {
+                let number = dice.below(versions.len() as u64);
+                let version = &mut versions[number as usize];
+                rows.push(&wide(number, *version), -1);
+                *version += 1;
+                rows.push(&wide(number, *version), 1);
+            }
+            spine.insert(Arc::new(Batch::of(&rows, &bodies)));
+            while !spine.merging.is_empty() {
+                most = most.max(bodies.resident());
+                std::thread::yield_now();
+                spine.tend();
+            }
+        }
+        let bound = live + live / 2 + 3 * PIECE_BYTES;
+        assert!(most <= bound, "{most} bytes for {live} that are there, more than {bound}");
+        assert!(most > live + live / 4, "nothing was ever taken back");
+        let batches = spine.batches();
+        let (mut walk, mut expected) = (Walk::over(&batches), versions.iter().zip(0..));
+        while let Some(found) = walk.advance() {
+            let row = expected.next().map(|(version, number)| wide(number, *version));
+            assert_eq!(Some(found), row.as_deref().map(|row| (row, 1)));
+        }
+        assert!(expected.next().is_none(), "rows are missing");
     }
 
     #[test]
