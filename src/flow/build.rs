@@ -189,7 +189,8 @@ impl<'scope> Build<'scope> {
             Op::Reduce { input, key, aggregates } => {
                 let rows = self.node(input);
                 let codec = Codec::new(input.schema.clone());
-                let (spine, begun) = (self.sums(&codec, *key, aggregates), self.spines.go_on());
+                let shown = Codec::new(node.schema.clone());
+                let (spine, begun) = (self.sums(&shown, *key, aggregates), self.spines.go_on());
                 reduce(rows, codec, *key, aggregates, spine, begun, self.faults.clone())
             }
             Op::Top { input, key, order, places, numbered } => {
@@ -362,7 +363,7 @@ impl<'scope> Build<'scope> {
         self.keyed_spine(codec, key, codec.row_bytes())
     }
 
-    /// Of groups, the key of which is so many columns, and what these add up to.
+    /// Of groups, which are shown with a key of so many columns, and what they add up to.
     fn sums(&mut self, codec: &Codec, key: usize, aggregates: &[Aggregate]) -> Rc<RefCell<Spine>> {
         let (group, guessed) = Codec::new(key_of(codec, key)).row_bytes();
         self.keyed_spine(codec, key, (group + sums_bytes(aggregates), guessed || !aggregates.is_empty()))
