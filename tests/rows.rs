@@ -10,8 +10,8 @@ use arrow::array::*;
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
 use driftless::row::{
-    Codec, Datum, Delta, Diff, Fingerprint, Row, RowWriter, Rows, check_types, compare, consolidate, lead, list_of,
-    map_of, struct_of, type_name, type_named,
+    Codec, Datum, Delta, Diff, Fingerprint, JSON, Row, RowWriter, Rows, check_types, compare, consolidate, lead,
+    list_of, map_of, struct_of, type_name, type_named,
 };
 
 #[test]
@@ -237,7 +237,7 @@ fn plain(datum: &Datum) -> Datum {
 }
 
 fn a_type(dice: &mut Dice, depth: u64) -> DataType {
-    match dice.below(if depth > 0 { 20 } else { 14 }) {
+    match dice.below(if depth > 0 { 21 } else { 15 }) {
         0 => DataType::Boolean,
         1 => DataType::Int32,
         2 => DataType::Int64,
@@ -252,8 +252,9 @@ fn a_type(dice: &mut Dice, depth: u64) -> DataType {
         11 => DataType::Timestamp(TimeUnit::Microsecond, None),
         12 => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         13 => DataType::FixedSizeBinary(16),
-        14..17 => list_of(a_type(dice, depth - 1)),
-        17 => map_of(a_type(dice, depth - 1), a_type(dice, depth - 1)),
+        14 => JSON,
+        15..18 => list_of(a_type(dice, depth - 1)),
+        18 => map_of(a_type(dice, depth - 1), a_type(dice, depth - 1)),
         _ => {
             let names = ["a", "b c", "\"", "ü),:"];
             let fields: Vec<_> = names.iter().take(1 + dice.below(4) as usize).collect();
@@ -301,7 +302,9 @@ fn a_whole_value(dice: &mut Dice, data_type: &DataType) -> Datum {
             let one = i256::from_i128(1);
             Datum::Decimal256(dice.pick(&[wide.wrapping_neg(), one.wrapping_neg(), i256::ZERO, one, wide]))
         }
-        DataType::Utf8 => Datum::Text(dice.pick(&["", "\0", "\0\0", "a", "a\0", "a\0b", "aa", "Z", "é", "🦀"]).into()),
+        DataType::Utf8 | DataType::LargeUtf8 => {
+            Datum::Text(dice.pick(&["", "\0", "\0\0", "a", "a\0", "a\0b", "aa", "Z", "é", "🦀"]).into())
+        }
         DataType::Binary => Datum::Bytes((0..dice.below(4)).map(|_| dice.pick(&[0, 1, 0xFE, 0xFF])).collect()),
         DataType::Date32 => Datum::Date(dice.pick(&[i32::MIN, -719_163, -1, 0, 1, 20_000])),
         DataType::Time64(_) => Datum::Time(dice.pick(&[0, 1, 86_399_999_999])),
@@ -349,6 +352,7 @@ fn array(dice: &mut Dice, data_type: &DataType, values: &[Datum]) -> ArrayRef {
         DataType::Decimal128(..) => numbers!(Decimal128Array, Datum::Decimal(v) => *v, typed),
         DataType::Decimal256(..) => numbers!(Decimal256Array, Datum::Decimal256(v) => *v, typed),
         DataType::Utf8 => numbers!(StringArray, Datum::Text(v) => v.clone()),
+        DataType::LargeUtf8 => numbers!(LargeStringArray, Datum::Text(v) => v.clone()),
         DataType::Binary => numbers!(BinaryArray, Datum::Bytes(v) => v.clone()),
         DataType::Date32 => numbers!(Date32Array, Datum::Date(v) => *v),
         DataType::Time64(_) => numbers!(Time64MicrosecondArray, Datum::Time(v) => *v),

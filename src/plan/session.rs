@@ -2,7 +2,7 @@
 //! depends on chance, statistics or the number of cores.
 
 use super::{Relation, functions};
-use crate::row::{list_of, map_of, struct_of};
+use crate::row::{JSON, list_of, map_of, struct_of};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{
     MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
@@ -128,7 +128,7 @@ pub fn row_form(data_type: &DataType) -> Option<DataType> {
         DataType::UInt32 => DataType::Int64,
         DataType::UInt64 => DataType::Decimal128(20, 0),
         DataType::Float16 => DataType::Float32,
-        DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::Null | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
         // Between two nodes of a plan; no column of a model has it.
@@ -167,7 +167,7 @@ pub fn row_schema(schema: &Schema) -> Result<SchemaRef, Field> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// SQL's names of types mean what Postgres means by them: microseconds, and text without a view.
+/// SQL's names of types mean what Postgres means by them: microseconds, JSON, and text without a view.
 #[derive(Debug)]
 struct RowTypes;
 
@@ -184,6 +184,7 @@ impl TypePlanner for RowTypes {
             ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 Some(DataType::Time64(TimeUnit::Microsecond))
             }
+            ast::DataType::JSON | ast::DataType::JSONB => Some(JSON),
             _ => None,
         })
     }

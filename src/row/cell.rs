@@ -40,7 +40,7 @@ impl Kind {
             DataType::Float64 => Kind::Float64,
             DataType::Decimal128(_, _) => Kind::Decimal,
             DataType::Decimal256(_, _) => Kind::Decimal256,
-            DataType::Utf8 => Kind::Text,
+            DataType::Utf8 | DataType::LargeUtf8 => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::FixedSizeBinary(16) => Kind::Uuid,
             DataType::List(item) | DataType::Map(item, false) => Kind::List(Kind::of(item.data_type())?.into()),

@@ -59,6 +59,7 @@ pub(super) fn encode_column(array: &ArrayRef, kind: &Kind) -> Cells {
         (Kind::Float64, _) => column!(array.as_primitive::<Float64Type>(), float64),
         (Kind::Decimal, _) => column!(array.as_primitive::<Decimal128Type>(), int128),
         (Kind::Decimal256, _) => column!(array.as_primitive::<Decimal256Type>(), int256),
+        (Kind::Text, DataType::LargeUtf8) => column!(array.as_string::<i64>(), escaped),
         (Kind::Text, _) => column!(array.as_string::<i32>(), escaped),
         (Kind::Bytes, _) => column!(array.as_binary::<i32>(), escaped),
         (Kind::Uuid, _) => column!(array.as_fixed_size_binary(), plain),
@@ -132,16 +133,8 @@ pub(super) fn decode_column<'a>(
         (Kind::Float64, _) => numbers!(Float64Type, f64_of),
         (Kind::Decimal, _) => numbers!(Decimal128Type, i128_of),
         (Kind::Decimal256, _) => numbers!(Decimal256Type, i256_of),
-        (Kind::Text, _) => {
-            let mut builder = StringBuilder::new();
-            for at in 0..count {
-                builder.append_option(text_of(cell(at)).map(|value| match value {
-                    Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).expect(TEXT)),
-                    Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect(TEXT)),
-                }));
-            }
-            Arc::new(builder.finish())
-        }
+        (Kind::Text, DataType::LargeUtf8) => texts::<i64>(count, cell),
+        (Kind::Text, _) => texts::<i32>(count, cell),
         (Kind::Bytes, _) => {
             let mut builder = BinaryBuilder::new();
             (0..count).for_each(|at| builder.append_option(text_of(cell(at))));
@@ -160,6 +153,17 @@ pub(super) fn decode_column<'a>(
         (Kind::List(item), _) => decode_lists(&(0..count).map(cell).collect::<Vec<_>>(), item, data_type),
         (Kind::Struct(kinds), _) => decode_structs(&(0..count).map(cell).collect::<Vec<_>>(), kinds, data_type),
     }
+}
+
+fn texts<'a, O: OffsetSizeTrait>(count: usize, cell: impl Fn(usize) -> &'a [u8]) -> ArrayRef {
+    let mut builder = GenericStringBuilder::<O>::new();
+    for at in 0..count {
+        builder.append_option(text_of(cell(at)).map(|value| match value {
+            Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).expect(TEXT)),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect(TEXT)),
+        }));
+    }
+    Arc::new(builder.finish())
 }
 
 fn decode_lists(cells: &[&[u8]], item: &Kind, data_type: &DataType) -> ArrayRef {

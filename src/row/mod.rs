@@ -38,4 +38,4 @@ pub use moment::{Clock, Cut, Gtid, Moment, Position};
 pub use order::{Direction, Sorted};
 pub use rows::{Rows, begins, compare, lead, word};
 pub use table::{Table, TableName};
-pub use types::{check_types, list_of, map_of, struct_of, type_name, type_named};
+pub use types::{JSON, check_types, list_of, map_of, struct_of, type_name, type_named};

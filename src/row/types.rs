@@ -1,7 +1,7 @@
 //! Which types rows can hold, and their names on disk.
 //!
 //! ```text
-//! boolean int long float double text bytes date time timestamp timestamptz uuid
+//! boolean int long float double text json bytes date time timestamp timestamptz uuid
 //! decimal(12,2)  decimal256(60,2)  list(int)  map(text,list(int))  struct("a":int,"b c":text)
 //! ```
 //!
@@ -10,6 +10,9 @@
 use super::cell::Kind;
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+
+/// JSON is text with a type of its own, so that an expression knows what is JSON already and what is a string.
+pub const JSON: DataType = DataType::LargeUtf8;
 
 /// Refuses a schema with a column whose type has no row form, by name.
 pub fn check_types(schema: &Schema) -> Result<()> {
@@ -53,6 +56,7 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         DataType::Decimal256(precision, scale) => format!("decimal256({precision},{scale})"),
         DataType::Utf8 => "text".into(),
+        DataType::LargeUtf8 => "json".into(),
         DataType::Binary => "bytes".into(),
         DataType::Date32 => "date".into(),
         DataType::Time64(_) => "time".into(),
@@ -94,6 +98,7 @@ fn take_type(rest: &mut &str) -> Option<DataType> {
         "float" => DataType::Float32,
         "double" => DataType::Float64,
         "text" => DataType::Utf8,
+        "json" => JSON,
         "bytes" => DataType::Binary,
         "date" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
@@ -176,7 +181,7 @@ mod tests {
     fn what_no_row_can_hold_is_refused_by_name() {
         use DataType::*;
         let interval = Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
-        for unheld in [interval.clone(), list_of(interval), LargeUtf8, Struct(Fields::empty()), FixedSizeBinary(4)] {
+        for unheld in [interval.clone(), list_of(interval), LargeBinary, Struct(Fields::empty()), FixedSizeBinary(4)] {
             let schema = Schema::new(vec![Field::new("a", Int32, true), Field::new("odd", unheld, true)]);
             let error = check_types(&schema).expect_err("it has no row form").to_string();
             assert!(error.contains("column `odd` has type"), "{error}");

@@ -226,13 +226,14 @@ fn describe(kind: DataContentType, location: &str, content: &Bytes, parquet: &Pa
     file
 }
 
-/// The same values under the labels of `field`: a zone of another spelling, other names within a nested type.
+/// The same values under the labels of `field`: a zone of another spelling, other names within a nested type, JSON.
 fn relabel(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ::arrow::error::ArrowError> {
-    use ::arrow::datatypes::DataType::{List, Map, Struct, Timestamp};
+    use ::arrow::datatypes::DataType::{LargeUtf8, List, Map, Struct, Timestamp, Utf8};
     Ok(match (array.data_type(), field.data_type()) {
         (Timestamp(a, Some(_)), Timestamp(b, Some(_))) if a == b => {
             make_array(array.to_data().into_builder().data_type(field.data_type().clone()).build()?)
         }
+        (Utf8, LargeUtf8) => ::arrow::compute::cast(array, &LargeUtf8)?,
         (List(_), List(item)) => {
             let list = array.as_list::<i32>();
             let items = relabel(list.values(), item)?;

@@ -214,7 +214,7 @@ fn primitive(data_type: &DataType) -> Option<PrimitiveType> {
         DataType::Decimal128(precision, scale) if *scale >= 0 => {
             PrimitiveType::Decimal { precision: u32::from(*precision), scale: *scale as u32 }
         }
-        DataType::Utf8 => PrimitiveType::String,
+        DataType::Utf8 | DataType::LargeUtf8 => PrimitiveType::String,
         DataType::Binary => PrimitiveType::Binary,
         DataType::Date32 => PrimitiveType::Date,
         DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,

@@ -5,7 +5,7 @@
 //! as Postgres prints it. A value that its type admits but a row cannot hold (`infinity` as a date, `NaN` in
 //! a numeric of fixed scale) is [`Unreadable`], never a silent NULL.
 
-use crate::row::Datum;
+use crate::row::{Datum, JSON};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// How the text of a column is read.
@@ -22,6 +22,8 @@ pub enum Kind {
         scale: u8,
     },
     Text,
+    /// json and jsonb, as they are printed.
+    Json,
     /// char(n): its padding has no meaning in comparisons, casts or concatenations, so it is not kept.
     Padded,
     Bytes,
@@ -57,6 +59,7 @@ impl Kind {
             1700 => Kind::numeric(modifier),
             1042 => Kind::Padded,
             17 => Kind::Bytes,
+            114 | 3802 => Kind::Json,
             1082 => Kind::Date,
             1083 => Kind::Time,
             1114 => Kind::Timestamp,
@@ -89,6 +92,7 @@ impl Kind {
             },
             "char" | "character" | "bpchar" => Kind::Padded,
             "bytea" => Kind::Bytes,
+            "json" | "jsonb" => Kind::Json,
             "date" => Kind::Date,
             "time" if zoned => Kind::Text,
             "time" | "time without time zone" => Kind::Time,
@@ -109,6 +113,7 @@ impl Kind {
             Kind::Float64 => DataType::Float64,
             Kind::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
             Kind::Text | Kind::Padded => DataType::Utf8,
+            Kind::Json => JSON,
             Kind::Bytes => DataType::Binary,
             Kind::Date => DataType::Date32,
             Kind::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -132,7 +137,7 @@ impl Kind {
             Kind::Float64 => text.parse().ok().map(Datum::Float64),
             Kind::Decimal { .. } if matches!(text, "NaN" | "Infinity" | "-Infinity") => return Err(Unreadable::NoForm),
             Kind::Decimal { precision, scale } => decimal(text, precision, scale).map(Datum::Decimal),
-            Kind::Text => Some(Datum::Text(text.to_string())),
+            Kind::Text | Kind::Json => Some(Datum::Text(text.to_string())),
             Kind::Padded => Some(Datum::Text(text.trim_end_matches(' ').to_string())),
             Kind::Bytes => text.strip_prefix("\\x").and_then(hex).map(Datum::Bytes),
             Kind::Uuid => uuid(text).map(Datum::Uuid),
