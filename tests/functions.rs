@@ -14,7 +14,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Planner, Relation};
-use driftless::row::{Clock, Codec, Datum, Row, RowWriter, Table, TableName};
+use driftless::row::{Clock, Codec, Datum, JSON, Row, RowWriter, Table, TableName};
 use support::postgres::{Postgres, Session};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sql/functions");
@@ -46,7 +46,7 @@ fn schema() -> SchemaRef {
         field("d", DataType::Date32),
         field("ts", instant(None)),
         field("tz", instant(Some("UTC"))),
-        field("j", DataType::Utf8),
+        field("j", JSON),
     ]))
 }
 
@@ -108,7 +108,7 @@ fn kind(data_type: &DataType) -> String {
         DataType::Int32 | DataType::Int64 => "integer",
         DataType::Float32 | DataType::Float64 => "double",
         DataType::Decimal128(..) => "numeric",
-        DataType::Utf8 => "text",
+        DataType::Utf8 | DataType::LargeUtf8 => "text",
         DataType::Boolean => "boolean",
         DataType::Date32 => "date",
         DataType::Timestamp(_, None) => "timestamp",

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use driftless::plan::Postgres;
 use driftless::plan::recompute::Recompute;
 use driftless::plan::{Compiled, Planner, Refusal};
-use driftless::row::{Clock, Codec, Diff, Moment, Row, Table, TableName};
+use driftless::row::{Clock, Codec, Diff, JSON, Moment, Row, Table, TableName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -338,8 +338,9 @@ impl Database {
     /// Each value as its column has it.
     fn cast(&self, table: usize, values: &[String]) -> Vec<String> {
         let fields = self.tables[table].schema.fields().iter();
-        let cast = |(field, value): (&Arc<Field>, &String)| {
-            format!("arrow_cast({value}, '{}') as {}", field.data_type(), quoted(field.name()))
+        let cast = |(field, value): (&Arc<Field>, &String)| match field.data_type() {
+            &JSON => format!("cast({value} as jsonb) as {}", quoted(field.name())),
+            of => format!("arrow_cast({value}, '{of}') as {}", quoted(field.name())),
         };
         fields.zip(values).map(cast).collect()
     }

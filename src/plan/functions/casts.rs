@@ -5,7 +5,8 @@ use super::calendar::timestamp_text;
 use super::checked::checked;
 use super::expressions::each;
 use super::own::{Args, INTERVAL, TIMESTAMP, bad, invoke};
-use super::{intervals, parse};
+use super::{intervals, json_made, parse};
+use crate::row::JSON;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
     IntervalMonthDayNanoArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
@@ -28,6 +29,8 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("double as text", "the fewest digits that tell it apart: `1`, `0.1`, `1e+20`, `Infinity`"),
     ("timestamp as text", "`2024-05-17 13:14:15.5`, with a zone `2024-05-17 13:14:15.5+00`; the zone is UTC"),
     ("date as text", "`2024-05-17`, before the year 1 `0044-03-15 BC`"),
+    ("uuid as text", "in lower case, with hyphens"),
+    ("text as json, jsonb", "an error where it is none; `jsonb` is written anew, members by the length of their names"),
     ("interval as text", "`1 year 2 mons 3 days 04:05:06`"),
     ("double, numeric as integer", "rounded: doubles half to even, numerics half away from zero"),
     ("double as numeric", "its first 15 digits"),
@@ -39,8 +42,9 @@ pub(super) const TABLE: &[(&str, &str)] = &[
 fn differs(from: &DataType, to: &DataType) -> bool {
     use DataType as D;
     match (from, to) {
-        (D::Float32 | D::Float64 | D::Date32 | D::Timestamp(..), D::Utf8) => true,
+        (D::Float32 | D::Float64 | D::Date32 | D::Timestamp(..) | D::FixedSizeBinary(16), D::Utf8) => true,
         (D::Interval(_) | D::Duration(_) | D::List(_), D::Utf8) => true,
+        (D::Utf8 | D::Utf8View, &JSON) => true,
         (D::Float32 | D::Float64 | D::Decimal128(..), to) if to.is_integer() => true,
         (D::Float32 | D::Float64, D::Decimal128(..)) => true,
         (D::Utf8 | D::LargeUtf8 | D::Utf8View, to) => {
@@ -172,6 +176,7 @@ fn cast(args: &Args, to: &DataType) -> DfResult<ArrayRef> {
     let array = &args.columns[0];
     match (array.data_type(), to) {
         (_, DataType::Utf8) => text_of(array),
+        (_, &JSON) => json_made::read(array),
         (DataType::Float32 | DataType::Float64, DataType::Decimal128(precision, scale)) => {
             let doubles = by_arrow(array, &DataType::Float64)?;
             let doubles = doubles.as_primitive::<Float64Type>();
@@ -292,6 +297,10 @@ pub(super) fn text_of(array: &ArrayRef) -> DfResult<ArrayRef> {
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>().iter();
             texts(values.map(|value| value.map(|value| super::calendar::date_text(value.into()))))
+        }
+        DataType::FixedSizeBinary(16) => {
+            let values = array.as_fixed_size_binary().iter();
+            texts(values.map(|value| value.and_then(|bytes| Some(uuid::Uuid::from_slice(bytes).ok()?.to_string()))))
         }
         DataType::List(_) => {
             let of_list = |items: Option<ArrayRef>| items.map(|items| list_text(&items)).transpose();

@@ -1,93 +1,96 @@
-//! JSON in text: what Postgres' `json` and `jsonb` columns are here. A part is given as it is written.
+//! Parts of JSON: what `->` and its like lead to, as it is written there.
 
+use super::json_value::{item, kind, member, parts, plain, valid};
 use super::own::{Args, Function, Kind, bad};
-use arrow::array::{ArrayRef, Int32Array, StringArray};
+use crate::row::JSON;
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, LargeStringArray, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
-use serde::de::IgnoredAny;
 use std::sync::Arc;
 
-use Kind::{Any, Integer, Text};
+use Kind::{Any, Integer, Json, Keys, Text};
 
-const TEXT: fn(&[DataType]) -> DataType = |_| DataType::Utf8;
+pub(super) const AS_JSON: fn(&[DataType]) -> DataType = |_| JSON;
+pub(super) const AS_TEXT: fn(&[DataType]) -> DataType = |_| DataType::Utf8;
+pub(super) const AS_TRUTH: fn(&[DataType]) -> DataType = |_| DataType::Boolean;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_get",
         aliases: &[],
-        takes: &[&[Text, Integer], &[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| step(args, row, 1, text), false),
+        takes: &[&[Json, Integer], &[Json, Text]],
+        gives: AS_JSON,
+        work: |args| jsons(args, step),
         does: "`json -> key` or `json -> place`: a member or an item, as JSON",
         differs: "none",
     },
     Function {
         name: "json_get_text",
         aliases: &[],
-        takes: &[&[Text, Integer], &[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| step(args, row, 1, text), true),
+        takes: &[&[Json, Integer], &[Json, Text]],
+        gives: AS_TEXT,
+        work: |args| texts(args, step),
         does: "`json ->> key`: the same as text, NULL for `null`",
         differs: "none",
     },
     Function {
         name: "json_get_path",
         aliases: &[],
-        takes: &[&[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| along(braced(args.text(1, row)), text), false),
+        takes: &[&[Json, Keys]],
+        gives: AS_JSON,
+        work: |args| jsons(args, |args, row, text| Ok(along(args.keys(1, row), text))),
         does: "`json #> '{a,0}'`: what stands at the end of a path, as JSON",
         differs: "none",
     },
     Function {
         name: "json_get_path_text",
         aliases: &[],
-        takes: &[&[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| along(braced(args.text(1, row)), text), true),
+        takes: &[&[Json, Keys]],
+        gives: AS_TEXT,
+        work: |args| texts(args, |args, row, text| Ok(along(args.keys(1, row), text))),
         does: "`json #>> '{a,0}'`: the same as text",
         differs: "none",
     },
     Function {
         name: "json_extract_path",
         aliases: &["jsonb_extract_path"],
-        takes: &[&[Text, Any]],
-        gives: TEXT,
-        work: |args| steps(args, given_path, false),
+        takes: &[&[Json, Any]],
+        gives: AS_JSON,
+        work: |args| jsons(args, given_path),
         does: "what stands at the end of a path of keys and places, as JSON",
         differs: "none",
     },
     Function {
         name: "json_extract_path_text",
         aliases: &["jsonb_extract_path_text"],
-        takes: &[&[Text, Any]],
-        gives: TEXT,
-        work: |args| steps(args, given_path, true),
+        takes: &[&[Json, Any]],
+        gives: AS_TEXT,
+        work: |args| texts(args, given_path),
         does: "the same as text",
         differs: "none",
     },
     Function {
         name: "json_extract",
         aliases: &[],
-        takes: &[&[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| along(dollared(args.text(1, row))?, text), false),
+        takes: &[&[Json, Text]],
+        gives: AS_JSON,
+        work: |args| jsons(args, |args, row, text| Ok(along(dollared(args.text(1, row)), text))),
         does: "what a path like `$.a.b[0]` leads to, as JSON",
         differs: "none",
     },
     Function {
         name: "json_extract_scalar",
         aliases: &["json_extract_string", "json_value"],
-        takes: &[&[Text, Text]],
-        gives: TEXT,
-        work: |args| steps(args, |args, row, text| along(dollared(args.text(1, row))?, text), true),
+        takes: &[&[Json, Text]],
+        gives: AS_TEXT,
+        work: |args| texts(args, |args, row, text| Ok(along(dollared(args.text(1, row)), text))),
         does: "the same as text",
         differs: "none",
     },
     Function {
         name: "json_array_length",
         aliases: &["jsonb_array_length"],
-        takes: &[&[Text]],
+        takes: &[&[Json]],
         gives: |_| DataType::Int32,
         work: array_length,
         does: "how many items an array has; an error for what is none",
@@ -96,154 +99,124 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_typeof",
         aliases: &["jsonb_typeof"],
-        takes: &[&[Text]],
-        gives: TEXT,
+        takes: &[&[Json]],
+        gives: AS_TEXT,
         work: |args| {
-            let kind = |row| Ok(Some(kind(valid(args.text(0, row))?)));
+            let kind = |row| Ok(Some(kind(valid(args.json(0, row))?)));
             Ok(Arc::new(args.each::<StringArray, _>(kind)?))
         },
         does: "`object`, `array`, `string`, `number`, `boolean` or `null`",
         differs: "none",
     },
+    Function {
+        name: "json_has",
+        aliases: &["jsonb_exists"],
+        takes: &[&[Json, Text]],
+        gives: AS_TRUTH,
+        work: |args| {
+            let has = |row| Ok(Some(has(valid(args.json(0, row))?, args.text(1, row))));
+            Ok(Arc::new(args.each::<BooleanArray, _>(has)?))
+        },
+        does: "`json ? key`: whether a member or an item that is a string has this name",
+        differs: "none",
+    },
+    Function {
+        name: "json_has_any",
+        aliases: &["jsonb_exists_any"],
+        takes: &[&[Json, Keys]],
+        gives: AS_TRUTH,
+        work: |args| {
+            let any = |row| {
+                let json = valid(args.json(0, row))?;
+                Ok(Some(args.keys(1, row).iter().flatten().any(|key| has(json, key))))
+            };
+            Ok(Arc::new(args.each::<BooleanArray, _>(any)?))
+        },
+        does: "`json ?| keys`: whether any of them is there",
+        differs: "none",
+    },
+    Function {
+        name: "json_has_all",
+        aliases: &["jsonb_exists_all"],
+        takes: &[&[Json, Keys]],
+        gives: AS_TRUTH,
+        work: |args| {
+            let all = |row| {
+                let json = valid(args.json(0, row))?;
+                Ok(Some(args.keys(1, row).iter().flatten().all(|key| has(json, key))))
+            };
+            Ok(Arc::new(args.each::<BooleanArray, _>(all)?))
+        },
+        does: "`json ?& keys`: whether all of them are there",
+        differs: "none",
+    },
 ];
 
-type Step = fn(&Args, usize, &str) -> DfResult<Option<String>>;
+/// What a step leads to from a value, if there is something.
+type Step = for<'a> fn(&Args, usize, &'a str) -> DfResult<Option<&'a str>>;
 
-fn steps(args: &Args, step: Step, as_text: bool) -> DfResult<ArrayRef> {
-    let value = |row| {
-        let part = step(args, row, valid(args.text(0, row))?)?;
-        Ok(part.and_then(|part| if as_text { plain(&part) } else { Some(part) }))
+fn jsons(args: &Args, step: Step) -> DfResult<ArrayRef> {
+    let part = |row| Ok(step(args, row, valid(args.json(0, row))?)?.map(String::from));
+    Ok(Arc::new(args.each::<LargeStringArray, _>(part)?))
+}
+
+fn texts(args: &Args, step: Step) -> DfResult<ArrayRef> {
+    let text = |row| match step(args, row, valid(args.json(0, row))?)? {
+        Some(part) => plain(part),
+        None => Ok(None),
     };
-    Ok(Arc::new(args.each::<StringArray, _>(value)?))
+    Ok(Arc::new(args.each::<StringArray, _>(text)?))
 }
 
-fn step(args: &Args, row: usize, column: usize, text: &str) -> DfResult<Option<String>> {
-    let part = match args.data_type(column) {
-        DataType::Utf8 => member(text, args.text(column, row)),
-        DataType::Int64 => item(text, args.integer(column, row)),
-        other => return bad(format_args!("a key of JSON is text or an integer, and not {other}")),
+fn step<'a>(args: &Args, row: usize, json: &'a str) -> DfResult<Option<&'a str>> {
+    match args.data_type(1) {
+        DataType::Utf8 => Ok(member(json, args.text(1, row))),
+        DataType::Int64 => Ok(item(json, args.integer(1, row))),
+        other => bad(format_args!("a key of JSON is text or an integer, and not {other}")),
+    }
+}
+
+fn given_path<'a>(args: &Args, row: usize, json: &'a str) -> DfResult<Option<&'a str>> {
+    let mut keys = Vec::new();
+    for column in 1..args.len() {
+        match args.data_type(column) {
+            DataType::Utf8 => keys.push(Some(args.text(column, row).to_string())),
+            other => return bad(format_args!("a key of a path is text, and not {other}")),
+        }
+    }
+    Ok(along(keys, json))
+}
+
+fn along(keys: Vec<Option<String>>, json: &str) -> Option<&str> {
+    let next = |json, key: Option<String>| match kind(json) {
+        "array" => item(json, key?.parse().ok()?),
+        _ => member(json, &key?),
     };
-    Ok(part.map(String::from))
-}
-
-fn given_path(args: &Args, row: usize, text: &str) -> DfResult<Option<String>> {
-    let keys: Vec<String> = (1..args.len()).map(|column| args.text(column, row).to_string()).collect();
-    along(keys, text)
-}
-
-fn along(keys: Vec<String>, text: &str) -> DfResult<Option<String>> {
-    let next = |text, key: &String| match kind(text) {
-        "array" => item(text, key.parse().ok()?),
-        _ => member(text, key),
-    };
-    Ok(keys.iter().try_fold(text, next).map(String::from))
-}
-
-/// The keys of `{a,"b c",0}`.
-fn braced(path: &str) -> Vec<String> {
-    let inner = path.trim().trim_start_matches('{').trim_end_matches('}');
-    let keys = inner.split(',').map(|key| key.trim().trim_matches('"').to_string());
-    if inner.trim().is_empty() { Vec::new() } else { keys.collect() }
+    keys.into_iter().try_fold(json, next)
 }
 
 /// The keys of `$.a."b c"[0]`.
-fn dollared(path: &str) -> DfResult<Vec<String>> {
+fn dollared(path: &str) -> Vec<Option<String>> {
     let Some(rest) = path.trim().strip_prefix('$') else {
-        return Ok(vec![path.to_string()]);
+        return vec![Some(path.to_string())];
     };
     let keys = rest.split(['.', '[']).map(|key| key.trim_end_matches(']').trim_matches(['"', '\'']).to_string());
-    Ok(keys.filter(|key| !key.is_empty()).collect())
-}
-
-/// The text, if it is JSON.
-fn valid(text: &str) -> DfResult<&str> {
-    match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) => Ok(text.trim_ascii()),
-        Err(e) => bad(format_args!("`{text}` is no JSON: {e}")),
-    }
-}
-
-fn kind(text: &str) -> &'static str {
-    match text.as_bytes().first() {
-        Some(b'{') => "object",
-        Some(b'[') => "array",
-        Some(b'"') => "string",
-        Some(b't' | b'f') => "boolean",
-        Some(b'n') => "null",
-        _ => "number",
-    }
-}
-
-/// The text of a scalar, and a whole as it is written; `None` for `null`.
-fn plain(json: &str) -> Option<String> {
-    match kind(json) {
-        "null" => None,
-        "string" => serde_json::from_str(json).ok(),
-        _ => Some(json.to_string()),
-    }
-}
-
-/// Of several members of one name the last, as Postgres has it.
-fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
-    let mut found = None;
-    if kind(object) == "object" {
-        for entry in parts(object) {
-            let name = &entry[..end(entry)];
-            if serde_json::from_str::<String>(name).is_ok_and(|name| name == key) {
-                let value = entry[name.len()..].trim_ascii_start().strip_prefix(':');
-                found = value.map(str::trim_ascii);
-            }
-        }
-    }
-    found
-}
-
-fn item(array: &str, place: i64) -> Option<&str> {
-    if kind(array) != "array" {
-        return None;
-    }
-    let items = parts(array);
-    let place = if place < 0 { place.checked_add(items.len() as i64)? } else { place };
-    items.get(usize::try_from(place).ok()?).copied()
+    keys.filter(|key| !key.is_empty()).map(Some).collect()
 }
 
 fn array_length(args: &Args) -> DfResult<ArrayRef> {
-    let length = |row| match valid(args.text(0, row))? {
+    let length = |row| match valid(args.json(0, row))? {
         json if kind(json) == "array" => Ok(Some(parts(json).len() as i32)),
         json => bad(format_args!("`{json}` is no array")),
     };
     Ok(Arc::new(args.each::<Int32Array, _>(length)?))
 }
 
-/// What stands between the commas of a valid object or array.
-fn parts(json: &str) -> Vec<&str> {
-    let inner = &json[1..json.len() - 1];
-    let (mut parts, mut from, mut at, mut depth) = (Vec::new(), 0, 0, 0);
-    let bytes = inner.as_bytes();
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at += end(&inner[at..]) - 1,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => {
-                parts.push(inner[from..at].trim_ascii());
-                from = at + 1;
-            }
-            _ => {}
-        }
-        at += 1;
+fn has(json: &str, key: &str) -> bool {
+    let is_it = |item: &&str| kind(item) == "string" && plain(item).is_ok_and(|text| text.as_deref() == Some(key));
+    match kind(json) {
+        "object" => member(json, key).is_some(),
+        "array" => parts(json).iter().any(is_it),
+        _ => is_it(&json),
     }
-    parts.push(inner[from..].trim_ascii());
-    parts.retain(|part| !part.is_empty());
-    parts
-}
-
-/// How long the string is with which a text begins, quotes included.
-fn end(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let mut at = 1;
-    while at < bytes.len() && bytes[at] != b'"' {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    at + 1
 }

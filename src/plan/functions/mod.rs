@@ -17,6 +17,10 @@ mod doubles;
 mod expressions;
 mod intervals;
 mod json;
+mod json_changed;
+mod json_made;
+mod json_rows;
+mod json_value;
 mod number;
 mod operators;
 mod own;
@@ -41,12 +45,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// All functions of our own that SQL may name, family by family.
-fn table() -> [(&'static str, &'static [Function]); 5] {
+fn table() -> [(&'static str, &'static [Function]); 8] {
     [
         ("Text", text::FUNCTIONS),
         ("Numbers", number::FUNCTIONS),
         ("Dates and times", time::FUNCTIONS),
         ("JSON", json::FUNCTIONS),
+        ("JSON of values", json_made::FUNCTIONS),
+        ("JSON as lists", json_rows::FUNCTIONS),
+        ("JSON of JSON", json_changed::FUNCTIONS),
         ("Regular expressions", regexp::FUNCTIONS),
     ]
 }

@@ -1,19 +1,23 @@
 //! Operators that DataFusion's binder has not, or takes for something else; and `extract`, `substring`, `position`.
 
 use super::own::{Function, Own};
-use super::{casts, json, number, parts, regexp, text, time};
+use super::{casts, json, json_changed, number, parts, regexp, text, time};
 use crate::plan::clock;
+use crate::row::JSON;
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF, cast, lit};
+use datafusion::logical_expr::{self as df, Expr, ExprSchemable, ScalarUDF, binary_expr, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
 use std::sync::Arc;
 
 pub(super) const TABLE: &[(&str, &str)] = &[
-    ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON in text"),
+    ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON"),
+    ("jsonb ? key, jsonb ?| keys, jsonb ?& keys", "whether it has them"),
+    ("jsonb @> jsonb, jsonb <@ jsonb", "whether one holds the other"),
+    ("jsonb || jsonb, jsonb - key, jsonb - place, jsonb - keys, jsonb #- path", "with more, with less"),
     ("text ~ pattern, text ~* pattern, text !~ pattern, text !~* pattern", "`regexp_like`"),
     ("x ^ y", "`power(x, y)`"),
     (
@@ -90,6 +94,28 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
         (Op::LongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_text", both()),
         (Op::HashArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path", both()),
         (Op::HashLongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path_text", both()),
+        (Op::Question, &JSON, _) => call(json::FUNCTIONS, "json_has", both()),
+        (Op::QuestionPipe, &JSON, _) => call(json::FUNCTIONS, "json_has_any", both()),
+        (Op::QuestionAnd, &JSON, _) => call(json::FUNCTIONS, "json_has_all", both()),
+        (Op::AtArrow, one, other) if *one == JSON || *other == JSON => {
+            call(json_changed::FUNCTIONS, "jsonb_contains", both())
+        }
+        (Op::ArrowAt, one, other) if *one == JSON || *other == JSON => {
+            call(json_changed::FUNCTIONS, "jsonb_contained", both())
+        }
+        (Op::Minus, &JSON, _) => call(json_changed::FUNCTIONS, "jsonb_delete", both()),
+        (Op::HashMinus, &JSON, _) => call(json_changed::FUNCTIONS, "jsonb_delete_path", both()),
+        // Beside text that is no literal it is text.
+        (Op::StringConcat, one, other) if *one == JSON || *other == JSON => {
+            let is_json = |e: &Expr, of: &DataType| *of == JSON || matches!(e, Expr::Literal(..));
+            match is_json(left, of_left) && is_json(right, of_right) {
+                true => call(json_changed::FUNCTIONS, "jsonb_concat", both()),
+                false => {
+                    let text = |e: &Expr| cast(e.clone(), DataType::Utf8);
+                    binary_expr(text(left), df::Operator::StringConcat, text(right))
+                }
+            }
+        }
         (Op::PGRegexMatch | Op::PGRegexNotMatch | Op::PGRegexIMatch | Op::PGRegexNotIMatch, one, other)
             if is_text(one) && is_text(other) =>
         {

@@ -1,5 +1,6 @@
 //! What a function of our own is, how it gets its arguments, and how DataFusion sees it.
 
+use crate::row::{JSON, list_of};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, IntervalUnit, TimeUnit};
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
@@ -26,6 +27,10 @@ pub(super) struct Function {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Text,
+    /// JSON; other text is read as what stands in it, as by a cast to `jsonb`.
+    Json,
+    /// Keys of JSON: a list, or a text like `{a,b}`.
+    Keys,
     Integer,
     Decimal,
     Double,
@@ -47,9 +52,11 @@ impl Kind {
         let fits = match (self, of) {
             (Kind::Any, of) => return Some(of.clone()),
             (_, D::Null) => true,
+            (Kind::Keys, D::List(_)) => return Some(list_of(D::Utf8)),
+            (Kind::Keys, D::Utf8) => true,
             (Kind::Decimal, D::Decimal128(..)) => return Some(of.clone()),
             (Kind::Decimal, of) => of.is_integer(),
-            (Kind::Text, D::Utf8 | D::LargeUtf8 | D::Utf8View) => true,
+            (Kind::Text | Kind::Json, D::Utf8 | D::LargeUtf8 | D::Utf8View) => true,
             (Kind::Integer, of) => of.is_integer(),
             (Kind::Double, of) => of.is_numeric(),
             (Kind::Date, D::Date32) => true,
@@ -65,7 +72,8 @@ impl Kind {
 
     fn data_type(self) -> DataType {
         match self {
-            Kind::Text | Kind::Any => DataType::Utf8,
+            Kind::Text | Kind::Keys | Kind::Any => DataType::Utf8,
+            Kind::Json => JSON,
             Kind::Integer => DataType::Int64,
             Kind::Decimal => DataType::Decimal128(20, 0),
             Kind::Double => DataType::Float64,
@@ -100,6 +108,16 @@ impl Args {
     pub fn text(&self, column: usize, row: usize) -> &str {
         self.columns[column].as_string::<i32>().value(row)
     }
+    pub fn json(&self, column: usize, row: usize) -> &str {
+        self.columns[column].as_string::<i64>().value(row)
+    }
+    /// The items of a list of texts, or of one in a text like `{a,"b c",null}`.
+    pub fn keys(&self, column: usize, row: usize) -> Vec<Option<String>> {
+        match self.columns[column].as_list_opt::<i32>() {
+            Some(lists) => lists.value(row).as_string::<i32>().iter().map(|key| key.map(String::from)).collect(),
+            None => braced(self.text(column, row)),
+        }
+    }
     pub fn integer(&self, column: usize, row: usize) -> i64 {
         self.columns[column].as_primitive::<Int64Type>().value(row)
     }
@@ -129,6 +147,35 @@ impl Args {
         let known = |row| self.columns.iter().all(|column| column.is_valid(row));
         (0..self.rows).map(|row| if known(row) { value(row) } else { Ok(None) }).collect()
     }
+}
+
+/// The items of `{a,"b c",null}`.
+fn braced(list: &str) -> Vec<Option<String>> {
+    let list = list.trim();
+    let inner = list.strip_prefix('{').and_then(|list| list.strip_suffix('}')).unwrap_or(list);
+    let (mut items, mut item, mut in_quotes, mut was_quoted) = (Vec::new(), String::new(), false, false);
+    let ended = |item: &mut String, was_quoted: &mut bool| {
+        let item = std::mem::take(item);
+        match std::mem::take(was_quoted) {
+            true => Some(item),
+            false => Some(item.trim().to_string()).filter(|item| !item.eq_ignore_ascii_case("null")),
+        }
+    };
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => item.extend(chars.next()),
+            '"' => (in_quotes, was_quoted) = (!in_quotes, true),
+            ',' if !in_quotes => items.push(ended(&mut item, &mut was_quoted)),
+            // Around what is quoted nothing counts.
+            c if !in_quotes && c.is_whitespace() && (was_quoted || item.is_empty()) => {}
+            c => item.push(c),
+        }
+    }
+    if !inner.trim().is_empty() {
+        items.push(ended(&mut item, &mut was_quoted));
+    }
+    items
 }
 
 /// A function as DataFusion sees it.

@@ -11,7 +11,10 @@ use std::ops::ControlFlow;
 pub(super) const TABLE: &[(&str, &str)] = &[
     ("x at time zone 'Europe/Berlin'", "`timezone('Europe/Berlin', x)`: with a zone without it, without one with it"),
     ("cast(x as varchar(3)), x::char(3)", "cut to so many characters"),
-    ("x::json, x::jsonb", "text"),
+    ("x::json, x::jsonb", "`json(x)`, `jsonb(x)`"),
+    ("json_agg(x order by y), jsonb_agg(x)", "`json_of_items(array_agg(x order by y))`, `to_jsonb(array_agg(x))`"),
+    ("json_object_agg(k, v), jsonb_object_agg(k, v)", "`json_of_members(array_agg(k), array_agg(v))`, and as `jsonb`"),
+    ("string_agg(x, ',')", "text, as it is"),
     ("interval '1 year 04:05:06'", "intervals with a time"),
     ("@ x", "`abs(x)`"),
     ("x similar to 'a%'", "`similar_to(x, 'a%')`"),
@@ -47,8 +50,9 @@ impl VisitorMut for Rewrite {
                 *e = call("timezone", args);
             }
             Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, data_type, .. } => {
-                if matches!(data_type, DataType::JSON | DataType::JSONB) {
-                    *data_type = DataType::Text;
+                if let Some(name) = json(data_type) {
+                    let Expr::Cast { expr, .. } = std::mem::replace(e, null()) else { unreachable!("it was one") };
+                    *e = call(name, vec![*expr]);
                 } else if let Some(length) = length(data_type) {
                     *data_type = DataType::Text;
                     let length = Expr::value(Value::Number(length.to_string(), false));
@@ -90,6 +94,17 @@ impl VisitorMut for Rewrite {
                 {
                     *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
                 }
+                if let Some(made) = json_of_lists(function, &name) {
+                    *e = made;
+                    return ControlFlow::Continue(());
+                }
+                // To DataFusion its text is larger than others, which is how JSON is told from text.
+                if name == "string_agg" {
+                    let expr = Box::new(std::mem::replace(e, null()));
+                    let data_type = DataType::Text;
+                    *e = Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, array: false };
+                    return ControlFlow::Continue(());
+                }
                 make_exact(function, &name);
                 // All items that are so, not the first.
                 if ["array_remove", "array_replace"].contains(&name.as_str()) {
@@ -107,6 +122,27 @@ impl VisitorMut for Rewrite {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Aggregates of JSON, by lists of what they aggregate.
+fn json_of_lists(function: &ast::Function, name: &str) -> Option<Expr> {
+    let (made, width) = match name {
+        "json_agg" => ("json_of_items", 1),
+        "jsonb_agg" => ("to_jsonb", 1),
+        "json_object_agg" => ("json_of_members", 2),
+        "jsonb_object_agg" => ("jsonb_of_members", 2),
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let of = |argument: &FunctionArg| {
+        let mut aggregate = function.clone();
+        aggregate.name = ast::ObjectName::from(vec![ast::Ident::new("array_agg")]);
+        if let FunctionArguments::List(list) = &mut aggregate.args {
+            list.args = vec![argument.clone()];
+        }
+        Expr::Function(aggregate)
+    };
+    (list.args.len() == width).then(|| call(made, list.args.iter().map(of).collect()))
 }
 
 /// What is near enough depends on the order of rows, which none has: so it is exact.
@@ -157,6 +193,15 @@ fn leftmost(e: &mut Expr, and_is_looser: bool) -> &mut Expr {
     }
     let Expr::BinaryOp { left, .. } = e else { unreachable!("it was one") };
     leftmost(left, and_is_looser)
+}
+
+/// The function that is a cast to this type.
+fn json(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::JSON => Some("json"),
+        DataType::JSONB => Some("jsonb"),
+        _ => None,
+    }
 }
 
 /// How many characters a type takes, if it says so.
