@@ -1,8 +1,8 @@
 //! Functions that give many rows, as Postgres has them: in `from` and in what is selected → `unnest` of a list.
 //!
 //! `generate_series(1, 3)`, wherever it may stand, is `unnest(generate_series(1, 3))`: to DataFusion it is a list. In
-//! `from` an alias names the column too, and `with ordinality` is one more list, of numbers. And `(s).a` is the field of a
-//! struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
+//! `from` an alias names the column too, members of JSON are two lists, and `with ordinality` is one more, of numbers. And
+//! `(s).a` is the field of a struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Statement,
@@ -57,8 +57,14 @@ impl VisitorMut for Unnested {
         if let Expr::Array(array) = e {
             *e = call("make_array", std::mem::take(&mut array.elem));
         }
-        if self.within_lists == 0 && called(e).as_deref() == Some("generate_series") {
-            *e = call("unnest", vec![e.clone()]);
+        if self.within_lists == 0
+            && let Expr::Function(function) = &*e
+            && let Some(name) = called(e).filter(|name| !["unnest", "range"].contains(&name.as_str()))
+            && let FunctionArguments::List(list) = &function.args
+            && let Some(Rows { lists, .. }) = rows(&name, &list.args)
+            && lists.len() == 1
+        {
+            *e = call("unnest", lists);
         }
         ControlFlow::Continue(())
     }
@@ -100,7 +106,7 @@ fn simple(name: &ObjectName) -> Option<String> {
     }
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("{name}(1)"));
     let mut e = parser.and_then(|mut parser| parser.parse_expr()).expect("it is correct");
     if let Expr::Function(function) = &mut e
@@ -113,57 +119,81 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
 
 /// The function as an `unnest` whose columns have names.
 fn unnest_of(factor: &TableFactor) -> Option<TableFactor> {
-    let (name, lists, alias, ordinality) = match factor {
+    let (name, Rows { mut lists, names }, alias, ordinality) = match factor {
         TableFactor::UNNEST { array_exprs, alias, with_offset: false, with_ordinality, .. } => {
-            ("unnest".to_string(), array_exprs.clone(), alias, *with_ordinality)
+            ("unnest".to_string(), Rows::of(array_exprs.clone()), alias, *with_ordinality)
         }
         TableFactor::Table { name, args: Some(arguments), alias, with_ordinality, .. } => {
             let name = simple(name)?;
-            let lists = lists(&name, &arguments.args)?;
-            (name, lists, alias, *with_ordinality)
+            let rows = rows(&name, &arguments.args)?;
+            (name, rows, alias, *with_ordinality)
         }
         TableFactor::Function { name, args, alias, .. } => {
             let name = simple(name)?;
-            let lists = lists(&name, args)?;
-            (name, lists, alias, false)
+            let rows = rows(&name, args)?;
+            (name, rows, alias, false)
         }
         _ => return None,
     };
-    let ident = |name: &str| TableAliasColumnDef { name: Ident::new(name), data_type: None };
+    let column = |name: &str| TableAliasColumnDef { name: Ident::new(name), data_type: None };
     let unnamed = || TableAlias { explicit: true, name: Ident::new(&name), columns: Vec::new() };
     let mut alias = alias.clone().unwrap_or_else(unnamed);
-    let mut array_exprs = lists;
-    if alias.columns.is_empty() && array_exprs.len() == 1 {
+    alias.columns.extend(names.iter().skip(alias.columns.len()).map(|name| column(name)));
+    if alias.columns.is_empty() && lists.len() == 1 {
         alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
     if ordinality {
-        if alias.columns.len() == array_exprs.len() {
-            alias.columns.push(ident("ordinality"));
+        if alias.columns.len() == lists.len() {
+            alias.columns.push(column("ordinality"));
         }
-        let lengths = array_exprs.iter().map(|list| call("array_length", vec![list.clone()])).collect();
+        let lengths = lists.iter().map(|list| call("array_length", vec![list.clone()])).collect();
         let one = Expr::value(Value::Number("1".into(), false));
-        array_exprs.push(call("generate_series", vec![one, call("greatest", lengths)]));
+        lists.push(call("generate_series", vec![one, call("greatest", lengths)]));
     }
     Some(TableFactor::UNNEST {
         alias: Some(alias),
-        array_exprs,
+        array_exprs: lists,
         with_offset: false,
         with_offset_alias: None,
         with_ordinality: false,
     })
 }
 
-/// What a function unnests.
-fn lists(name: &str, arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
+/// What a function unnests, and what its columns are called.
+struct Rows {
+    lists: Vec<Expr>,
+    /// None where the alias names the column.
+    names: &'static [&'static str],
+}
+
+impl Rows {
+    fn of(lists: Vec<Expr>) -> Rows {
+        Rows { lists, names: &[] }
+    }
+}
+
+fn rows(name: &str, arguments: &[FunctionArg]) -> Option<Rows> {
     let argument = |argument: &FunctionArg| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
         _ => None,
     };
     let arguments = arguments.iter().map(argument).collect::<Option<Vec<_>>>()?;
+    let called = |function: &str| call(function, arguments.clone());
     Some(match name {
-        "unnest" => arguments,
-        "generate_series" | "range" => vec![call(name, arguments)],
-        "string_to_table" => vec![call("string_to_array", arguments)],
+        "unnest" => Rows::of(arguments),
+        "generate_series" | "range" => Rows::of(vec![called(name)]),
+        "string_to_table" => Rows::of(vec![called("string_to_array")]),
+        "json_array_elements" | "jsonb_array_elements" => Rows { lists: vec![called("json_items")], names: &["value"] },
+        "json_array_elements_text" | "jsonb_array_elements_text" => {
+            Rows { lists: vec![called("json_items_text")], names: &["value"] }
+        }
+        "json_object_keys" | "jsonb_object_keys" => Rows::of(vec![called("json_names")]),
+        "json_each" | "jsonb_each" => {
+            Rows { lists: vec![called("json_names"), called("json_values")], names: &["key", "value"] }
+        }
+        "json_each_text" | "jsonb_each_text" => {
+            Rows { lists: vec![called("json_names"), called("json_values_text")], names: &["key", "value"] }
+        }
         _ => return None,
     })
 }

@@ -54,6 +54,7 @@ mod single;
 mod sliding;
 mod stamps;
 mod step;
+mod table_row;
 mod temporal;
 mod ticks;
 mod top;

@@ -13,6 +13,7 @@ use super::refusal::{MORE_THAN_ONE, NOTHING, Refusal};
 use super::several::apart;
 use super::single::single_values;
 use super::sliding::counted;
+use super::table_row::bound;
 use super::tuples::singly;
 use super::using::qualified;
 use datafusion::common::{Result as DfResult, plan_err};
@@ -39,7 +40,7 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
         unnested(statement.as_mut());
         functions::rewrite(statement);
     }
-    plain(counted(copies(apart(single_values(state.statement_to_plan(statement).await?)?)?)?)?)
+    plain(counted(copies(apart(single_values(bound(state, statement).await?)?)?)?)?)
 }
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
