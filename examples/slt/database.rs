@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use driftless::plan::Postgres;
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Compiled, Planner, Refusal};
+use driftless::plan::{Compiled, Planner, Refusal, readable};
 use driftless::row::{Clock, Codec, Diff, JSON, Moment, Row, Table, TableName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Database {
         {
             return Outcome::Done;
         }
-        let statements = match Parser::parse_sql(&Postgres, sql) {
+        let statements = match Parser::parse_sql(&Postgres, &readable(sql)) {
             Ok(statements) => statements,
             Err(error) => return failed(error),
         };

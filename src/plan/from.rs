@@ -5,8 +5,8 @@
 //! `(s).a` is the field of a struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Statement,
-    Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
+    AccessExpr, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -32,8 +32,8 @@ impl VisitorMut for Unnested {
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.within_lists -= usize::from(matches!(factor, TableFactor::UNNEST { .. }));
-        if let Some(unnest) = unnest_of(factor) {
-            *factor = unnest;
+        if let Some(rows) = unnest_of(factor).or_else(|| typed_rows(factor)) {
+            *factor = rows;
         }
         ControlFlow::Continue(())
     }
@@ -45,6 +45,9 @@ impl VisitorMut for Unnested {
 
     fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
         self.within_lists -= usize::from(takes_lists(e));
+        if let Some(list) = part_of_rows(e) {
+            *e = call("unnest", vec![list]);
+        }
         if let Expr::CompoundFieldAccess { root, access_chain } = e {
             // What follows a name may be a part of it.
             let named = matches!(root.as_ref(), Expr::Identifier(_));
@@ -196,4 +199,46 @@ fn rows(name: &str, arguments: &[FunctionArg]) -> Option<Rows> {
         }
         _ => return None,
     })
+}
+
+/// What `(jsonb_each(x)).key` unnests.
+fn part_of_rows(e: &Expr) -> Option<Expr> {
+    let Expr::CompoundFieldAccess { root, access_chain } = e else { return None };
+    let (Expr::Nested(root), [AccessExpr::Dot(Expr::Identifier(part))]) = (root.as_ref(), access_chain.as_slice())
+    else {
+        return None;
+    };
+    let Expr::Function(function) = root.as_ref() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let Rows { mut lists, names } = rows(&called(root)?, &list.args)?;
+    let place = names.iter().position(|name| part.value.eq_ignore_ascii_case(name))?;
+    (lists.len() > 1).then(|| lists.swap_remove(place))
+}
+
+/// `jsonb_to_recordset(x) as t(a int)`: members of each item, or of the one object of `jsonb_to_record`, with types.
+fn typed_rows(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, arguments, alias) = match factor {
+        TableFactor::Table { name, args: Some(arguments), alias: Some(alias), .. } => (name, &arguments.args, alias),
+        TableFactor::Function { name, args, alias: Some(alias), .. } => (name, args, alias),
+        _ => return None,
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(json))] = arguments.as_slice() else { return None };
+    let items = match simple(name)?.as_str() {
+        "json_to_recordset" | "jsonb_to_recordset" => call("json_items", vec![json.clone()]),
+        "json_to_record" | "jsonb_to_record" => call("make_array", vec![call("to_json", vec![json.clone()])]),
+        _ => return None,
+    };
+    let column = |column: &TableAliasColumnDef| {
+        let data_type = column.data_type.as_ref()?;
+        let name =
+            if column.name.quote_style.is_some() { &column.name.value } else { &column.name.value.to_lowercase() };
+        let member = Expr::value(Value::SingleQuotedString(name.clone()));
+        let arrow = if matches!(data_type, DataType::JSON | DataType::JSONB) { "->" } else { "->>" };
+        Some(format!("cast(\"(item)\" {arrow} {member} as {data_type}) as {}", column.name))
+    };
+    let columns = alias.columns.iter().map(column).collect::<Option<Vec<String>>>()?;
+    let sql = format!("select {} from unnest({items}) as \"(items)\"(\"(item)\")", columns.join(", "));
+    let query = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).ok()?.parse_query().ok()?;
+    let alias = TableAlias { columns: Vec::new(), ..alias.clone() };
+    Some(TableFactor::Derived { lateral: true, subquery: query, alias: Some(alias), sample: None })
 }

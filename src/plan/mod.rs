@@ -68,7 +68,7 @@ mod with;
 mod zeros;
 
 pub use compile::{Compiled, Planner};
-pub use dialect::Postgres;
+pub use dialect::{Postgres, readable};
 pub use explain::{Explained, explain};
 pub use instants::{Bound, span};
 pub use program::Program;

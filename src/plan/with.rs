@@ -5,7 +5,7 @@
 
 use super::copies::copies;
 use super::deep::{lowered, refuse_long, refuse_long_query, refuse_nested};
-use super::dialect::Postgres;
+use super::dialect::{Postgres, readable};
 use super::from::unnested;
 use super::functions;
 use super::lateral::plain;
@@ -45,7 +45,8 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
     let limit = state.config().options().sql_parser.recursion_limit;
-    let parser = DFParserBuilder::new(sql).with_dialect(&Postgres).with_recursion_limit(limit).build();
+    let sql = readable(sql);
+    let parser = DFParserBuilder::new(sql.as_ref()).with_dialect(&Postgres).with_recursion_limit(limit).build();
     let mut statements = parser?.parse_statements()?;
     match (statements.pop_front(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),

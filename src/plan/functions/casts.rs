@@ -197,6 +197,10 @@ fn cast(args: &Args, to: &DataType) -> DfResult<ArrayRef> {
             let values: Int64Array = args.each(whole)?;
             by_arrow(&(Arc::new(values) as ArrayRef), to)
         }
+        (&JSON, to) if to.is_integer() => {
+            let exact = read(args, &DataType::Decimal128(38, 10))?;
+            cast(&Args { columns: vec![exact], rows: args.rows }, to)
+        }
         (DataType::Decimal128(_, scale), to) => {
             let rounded = by_arrow(array, &DataType::Decimal128(38, (*scale).min(0)))?;
             by_arrow(&rounded, to)

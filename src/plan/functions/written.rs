@@ -14,6 +14,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("x::json, x::jsonb", "`json(x)`, `jsonb(x)`"),
     ("json_agg(x order by y), jsonb_agg(x)", "`json_of_items(array_agg(x order by y))`, `to_jsonb(array_agg(x))`"),
     ("json_object_agg(k, v), jsonb_object_agg(k, v)", "`json_of_members(array_agg(k), array_agg(v))`, and as `jsonb`"),
+    ("to_json(t), json_agg(t.*)", "of the rows of a table"),
     ("string_agg(x, ',')", "text, as it is"),
     ("interval '1 year 04:05:06'", "intervals with a time"),
     ("@ x", "`abs(x)`"),
@@ -31,6 +32,9 @@ pub(super) const TABLE: &[(&str, &str)] = &[
 
 /// Functions whose first argument is a unit, often written as a word.
 const OF_UNITS: [&str; 5] = ["dateadd", "date_add", "datediff", "date_diff", "timestampadd"];
+
+/// Functions that take a row, as `t` or `t.*`.
+const OF_ROWS: [&str; 5] = ["to_json", "to_jsonb", "row_to_json", "json_agg", "jsonb_agg"];
 
 pub fn rewrite(statement: &mut Statement) {
     let _ = VisitMut::visit(statement, &mut Rewrite);
@@ -94,6 +98,14 @@ impl VisitorMut for Rewrite {
                 {
                     *unit = Expr::value(Value::SingleQuotedString(word.value.clone()));
                 }
+                if name == "row" {
+                    name_fields(function);
+                }
+                if let FunctionArguments::List(list) = &mut function.args
+                    && OF_ROWS.contains(&name.as_str())
+                {
+                    list.args.iter_mut().for_each(row_of_table);
+                }
                 if let Some(made) = json_of_lists(function, &name) {
                     *e = made;
                     return ControlFlow::Continue(());
@@ -121,6 +133,24 @@ impl VisitorMut for Rewrite {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `row(a, b)` has the fields `f1` and `f2`.
+fn name_fields(function: &mut ast::Function) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        let name = |place| Expr::value(Value::SingleQuotedString(format!("f{place}")));
+        let named = |(place, value)| [FunctionArg::Unnamed(FunctionArgExpr::Expr(name(place))), value];
+        list.args = (1..).zip(std::mem::take(&mut list.args)).flat_map(named).collect();
+        function.name = ast::ObjectName::from(vec![ast::Ident::new("named_struct")]);
+    }
+}
+
+fn row_of_table(argument: &mut FunctionArg) {
+    if let FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table)) = argument
+        && let [ast::ObjectNamePart::Identifier(table)] = table.0.as_slice()
+    {
+        *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(table.clone())));
     }
 }
 
