@@ -318,7 +318,7 @@ pub(super) fn text_of(array: &ArrayRef) -> DfResult<ArrayRef> {
 /// `{a,"b c",NULL}`.
 fn list_text(items: &ArrayRef) -> DfResult<String> {
     let texts = text_of(items)?;
-    let is_text = items.data_type() == &DataType::Utf8;
+    let is_text = matches!(items.data_type(), &DataType::Utf8 | &JSON);
     let item = |item: Option<&str>| match item {
         None => "NULL".to_string(),
         Some(text) if is_text && quoted(text) => {

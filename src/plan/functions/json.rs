@@ -1,4 +1,4 @@
-//! Parts of JSON: what `->` and its like lead to, as it is written there.
+//! Parts of JSON: what `->` and its like lead to, as it is written there. Text that is no column of JSON is taken too.
 
 use super::json_value::{item, kind, member, parts, plain, valid};
 use super::own::{Args, Function, Kind, bad};
@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use std::sync::Arc;
 
-use Kind::{Any, Integer, Json, Keys, Text};
+use Kind::{Any, Integer, Keys, Text};
 
 pub(super) const AS_JSON: fn(&[DataType]) -> DataType = |_| JSON;
 pub(super) const AS_TEXT: fn(&[DataType]) -> DataType = |_| DataType::Utf8;
@@ -18,7 +18,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_get",
         aliases: &[],
-        takes: &[&[Json, Integer], &[Json, Text]],
+        takes: &[&[Text, Integer], &[Text, Text]],
         gives: AS_JSON,
         work: |args| jsons(args, step),
         does: "`json -> key` or `json -> place`: a member or an item, as JSON",
@@ -27,7 +27,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_get_text",
         aliases: &[],
-        takes: &[&[Json, Integer], &[Json, Text]],
+        takes: &[&[Text, Integer], &[Text, Text]],
         gives: AS_TEXT,
         work: |args| texts(args, step),
         does: "`json ->> key`: the same as text, NULL for `null`",
@@ -36,7 +36,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_get_path",
         aliases: &[],
-        takes: &[&[Json, Keys]],
+        takes: &[&[Text, Keys]],
         gives: AS_JSON,
         work: |args| jsons(args, |args, row, text| Ok(along(args.keys(1, row), text))),
         does: "`json #> '{a,0}'`: what stands at the end of a path, as JSON",
@@ -45,7 +45,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_get_path_text",
         aliases: &[],
-        takes: &[&[Json, Keys]],
+        takes: &[&[Text, Keys]],
         gives: AS_TEXT,
         work: |args| texts(args, |args, row, text| Ok(along(args.keys(1, row), text))),
         does: "`json #>> '{a,0}'`: the same as text",
@@ -54,7 +54,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_extract_path",
         aliases: &["jsonb_extract_path"],
-        takes: &[&[Json, Any]],
+        takes: &[&[Text, Any]],
         gives: AS_JSON,
         work: |args| jsons(args, given_path),
         does: "what stands at the end of a path of keys and places, as JSON",
@@ -63,7 +63,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_extract_path_text",
         aliases: &["jsonb_extract_path_text"],
-        takes: &[&[Json, Any]],
+        takes: &[&[Text, Any]],
         gives: AS_TEXT,
         work: |args| texts(args, given_path),
         does: "the same as text",
@@ -72,7 +72,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_extract",
         aliases: &[],
-        takes: &[&[Json, Text]],
+        takes: &[&[Text, Text]],
         gives: AS_JSON,
         work: |args| jsons(args, |args, row, text| Ok(along(dollared(args.text(1, row)), text))),
         does: "what a path like `$.a.b[0]` leads to, as JSON",
@@ -81,7 +81,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_extract_scalar",
         aliases: &["json_extract_string", "json_value"],
-        takes: &[&[Json, Text]],
+        takes: &[&[Text, Text]],
         gives: AS_TEXT,
         work: |args| texts(args, |args, row, text| Ok(along(dollared(args.text(1, row)), text))),
         does: "the same as text",
@@ -90,7 +90,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_array_length",
         aliases: &["jsonb_array_length"],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| DataType::Int32,
         work: array_length,
         does: "how many items an array has; an error for what is none",
@@ -99,10 +99,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_typeof",
         aliases: &["jsonb_typeof"],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: AS_TEXT,
         work: |args| {
-            let kind = |row| Ok(Some(kind(valid(args.json(0, row))?)));
+            let kind = |row| Ok(Some(kind(valid(args.text(0, row))?)));
             Ok(Arc::new(args.each::<StringArray, _>(kind)?))
         },
         does: "`object`, `array`, `string`, `number`, `boolean` or `null`",
@@ -111,10 +111,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_has",
         aliases: &["jsonb_exists"],
-        takes: &[&[Json, Text]],
+        takes: &[&[Text, Text]],
         gives: AS_TRUTH,
         work: |args| {
-            let has = |row| Ok(Some(has(valid(args.json(0, row))?, args.text(1, row))));
+            let has = |row| Ok(Some(has(valid(args.text(0, row))?, args.text(1, row))));
             Ok(Arc::new(args.each::<BooleanArray, _>(has)?))
         },
         does: "`json ? key`: whether a member or an item that is a string has this name",
@@ -123,11 +123,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_has_any",
         aliases: &["jsonb_exists_any"],
-        takes: &[&[Json, Keys]],
+        takes: &[&[Text, Keys]],
         gives: AS_TRUTH,
         work: |args| {
             let any = |row| {
-                let json = valid(args.json(0, row))?;
+                let json = valid(args.text(0, row))?;
                 Ok(Some(args.keys(1, row).iter().flatten().any(|key| has(json, key))))
             };
             Ok(Arc::new(args.each::<BooleanArray, _>(any)?))
@@ -138,11 +138,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_has_all",
         aliases: &["jsonb_exists_all"],
-        takes: &[&[Json, Keys]],
+        takes: &[&[Text, Keys]],
         gives: AS_TRUTH,
         work: |args| {
             let all = |row| {
-                let json = valid(args.json(0, row))?;
+                let json = valid(args.text(0, row))?;
                 Ok(Some(args.keys(1, row).iter().flatten().all(|key| has(json, key))))
             };
             Ok(Arc::new(args.each::<BooleanArray, _>(all)?))
@@ -156,12 +156,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
 type Step = for<'a> fn(&Args, usize, &'a str) -> DfResult<Option<&'a str>>;
 
 fn jsons(args: &Args, step: Step) -> DfResult<ArrayRef> {
-    let part = |row| Ok(step(args, row, valid(args.json(0, row))?)?.map(String::from));
+    let part = |row| Ok(step(args, row, valid(args.text(0, row))?)?.map(String::from));
     Ok(Arc::new(args.each::<LargeStringArray, _>(part)?))
 }
 
 fn texts(args: &Args, step: Step) -> DfResult<ArrayRef> {
-    let text = |row| match step(args, row, valid(args.json(0, row))?)? {
+    let text = |row| match step(args, row, valid(args.text(0, row))?)? {
         Some(part) => plain(part),
         None => Ok(None),
     };
@@ -205,7 +205,7 @@ fn dollared(path: &str) -> Vec<Option<String>> {
 }
 
 fn array_length(args: &Args) -> DfResult<ArrayRef> {
-    let length = |row| match valid(args.json(0, row))? {
+    let length = |row| match valid(args.text(0, row))? {
         json if kind(json) == "array" => Ok(Some(parts(json).len() as i32)),
         json => bad(format_args!("`{json}` is no array")),
     };

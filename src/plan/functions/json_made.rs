@@ -246,3 +246,25 @@ fn scalar(text: &str, of: &DataType) -> String {
         _ => quoted(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{FixedSizeBinaryArray, StringArray};
+
+    #[test]
+    fn a_uuid_is_a_string_with_hyphens() {
+        let bytes: Vec<u8> = (0xA0..0xB0).collect();
+        let uuids = FixedSizeBinaryArray::try_from_iter(std::iter::once(bytes)).expect("of one width");
+        let json = jsons(&(Arc::new(uuids) as ArrayRef)).expect("it has a text");
+        assert_eq!(json, [Some("\"a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf\"".to_string())]);
+    }
+
+    #[test]
+    fn text_is_quoted_and_json_is_not() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["{}"]));
+        assert_eq!(jsons(&text).expect("it has a text"), [Some("\"{}\"".to_string())]);
+        let json = cast(&text, &JSON).expect("it is text");
+        assert_eq!(jsons(&json).expect("it has a text"), [Some("{}".to_string())]);
+    }
+}

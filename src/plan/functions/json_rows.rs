@@ -8,13 +8,13 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use std::sync::Arc;
 
-use Kind::Json;
+use Kind::Text;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_items",
         aliases: &[],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| list_of(JSON),
         work: |args| lists::<i64>(args, |json| Ok(items(json)?.into_iter().map(|item| Some(item.into())).collect())),
         does: "`jsonb_array_elements(x)`: the items of an array",
@@ -23,7 +23,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_items_text",
         aliases: &[],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| list_of(DataType::Utf8),
         work: |args| lists::<i32>(args, |json| items(json)?.into_iter().map(plain).collect()),
         does: "`jsonb_array_elements_text(x)`: the same as text",
@@ -32,7 +32,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_names",
         aliases: &[],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| list_of(DataType::Utf8),
         work: |args| lists::<i32>(args, |json| Ok(object(json)?.into_iter().map(|(name, _)| Some(name)).collect())),
         does: "`jsonb_object_keys(x)`, and the `key` of `jsonb_each(x)`: the names of an object's members",
@@ -41,7 +41,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_values",
         aliases: &[],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| list_of(JSON),
         work: |args| {
             lists::<i64>(args, |json| Ok(object(json)?.into_iter().map(|(_, value)| Some(value.into())).collect()))
@@ -52,7 +52,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "json_values_text",
         aliases: &[],
-        takes: &[&[Json]],
+        takes: &[&[Text]],
         gives: |_| list_of(DataType::Utf8),
         work: |args| lists::<i32>(args, |json| object(json)?.into_iter().map(|(_, value)| plain(value)).collect()),
         does: "the `value` of `jsonb_each_text(x)`",
@@ -65,7 +65,7 @@ fn lists<O: OffsetSizeTrait>(args: &Args, of: impl Fn(&str) -> DfResult<Vec<Opti
     for row in 0..args.rows {
         match args.is_null(0, row) {
             true => lists.append_null(),
-            false => lists.append_value(of(valid(args.json(0, row))?)?),
+            false => lists.append_value(of(valid(args.text(0, row))?)?),
         }
     }
     Ok(Arc::new(lists.finish()))

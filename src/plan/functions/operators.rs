@@ -14,7 +14,6 @@ use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
 use std::sync::Arc;
 
 pub(super) const TABLE: &[(&str, &str)] = &[
-    ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON"),
     ("jsonb ? key, jsonb ?| keys, jsonb ?& keys", "whether it has them"),
     ("jsonb @> jsonb, jsonb <@ jsonb", "whether one holds the other"),
     ("jsonb || jsonb, jsonb - key, jsonb - place, jsonb - keys, jsonb #- path", "with more, with less"),
@@ -90,10 +89,6 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
     let day_number = |e: &Expr| cast(e.clone(), DataType::Int32);
     let clocked = || reads_clock(left) || reads_clock(right);
     Some(match (&raw.op, of_left, of_right) {
-        (Op::Arrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get", both()),
-        (Op::LongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_text", both()),
-        (Op::HashArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path", both()),
-        (Op::HashLongArrow, text, _) if is_text(text) => call(json::FUNCTIONS, "json_get_path_text", both()),
         (Op::Question, &JSON, _) => call(json::FUNCTIONS, "json_has", both()),
         (Op::QuestionPipe, &JSON, _) => call(json::FUNCTIONS, "json_has_any", both()),
         (Op::QuestionAnd, &JSON, _) => call(json::FUNCTIONS, "json_has_all", both()),

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 pub(super) const TABLE: &[(&str, &str)] = &[
     ("x at time zone 'Europe/Berlin'", "`timezone('Europe/Berlin', x)`: with a zone without it, without one with it"),
     ("cast(x as varchar(3)), x::char(3)", "cut to so many characters"),
+    ("json -> key, json ->> key, json #> path, json #>> path", "parts of JSON"),
     ("x::json, x::jsonb", "`json(x)`, `jsonb(x)`"),
     ("json_agg(x order by y), jsonb_agg(x)", "`json_of_items(array_agg(x order by y))`, `to_jsonb(array_agg(x))`"),
     ("json_object_agg(k, v), jsonb_object_agg(k, v)", "`json_of_members(array_agg(k), array_agg(v))`, and as `jsonb`"),
@@ -63,6 +64,10 @@ impl VisitorMut for Rewrite {
                     let cast = std::mem::replace(e, null());
                     *e = call("left", vec![cast, length]);
                 }
+            }
+            Expr::BinaryOp { left, op, right } if let Some(name) = part_of_json(op) => {
+                let args = [left, right].map(|side| std::mem::replace(side.as_mut(), null()));
+                *e = call(name, args.into());
             }
             Expr::Interval(interval) if interval.leading_field.is_none() => {
                 if let Expr::Value(value) = interval.value.as_ref()
@@ -133,6 +138,17 @@ impl VisitorMut for Rewrite {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The function that is such an operator: as one it is found in `distinct on` too, where DataFusion knows no types.
+fn part_of_json(op: &BinaryOperator) -> Option<&'static str> {
+    match op {
+        BinaryOperator::Arrow => Some("json_get"),
+        BinaryOperator::LongArrow => Some("json_get_text"),
+        BinaryOperator::HashArrow => Some("json_get_path"),
+        BinaryOperator::HashLongArrow => Some("json_get_path_text"),
+        _ => None,
     }
 }
 
