@@ -6,7 +6,7 @@ use driftless::commit::iceberg::{Iceberg, Settings, read_published};
 use driftless::commit::{Publication, Sink, Staged};
 use driftless::error::Result;
 use driftless::row::{
-    Clock, Codec, Cut, Datum, Delta, Fingerprint, Moment, Position, Row, RowWriter, list_of, map_of, struct_of,
+    Clock, Codec, Cut, Datum, Delta, Fingerprint, JSON, Moment, Position, Row, RowWriter, list_of, map_of, struct_of,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -199,6 +199,7 @@ impl Dice {
             Datum::Decimal([0, -1, 12_345, -9_999_999, 999_999_999][self.below(5) as usize]),
             Datum::Decimal([0, -1, 10i128.pow(37), -(10i128.pow(38) - 1)][self.below(4) as usize]),
             Datum::Text(texts[self.below(5) as usize].into()),
+            Datum::Text(["{}", "[1, \"a\"]"][self.below(2) as usize].into()),
             Datum::Bytes(bytes),
             Datum::Date(day as i32),
             Datum::Time(self.below(86_400_000_000) as i64),
@@ -267,13 +268,14 @@ pub fn every_type(name: &str) -> Target {
             ("decimal", DataType::Decimal128(9, 2)),
             ("wide", DataType::Decimal128(38, 0)),
             ("text", DataType::Utf8),
+            ("json", JSON),
             ("bytes", DataType::Binary),
             ("date", DataType::Date32),
             ("time", DataType::Time64(us)),
             ("timestamp", DataType::Timestamp(us, None)),
             ("timestamptz", DataType::Timestamp(us, Some("UTC".into()))),
             ("uuid", DataType::FixedSizeBinary(16)),
-            ("list", list_of(struct_of([("text", DataType::Utf8), ("long", DataType::Int64)]))),
+            ("list", list_of(struct_of([("json", JSON), ("long", DataType::Int64)]))),
             ("struct", struct_of([("long", DataType::Int64), ("longs", list_of(DataType::Int64))])),
             ("map", map_of(DataType::Utf8, DataType::Int64)),
         ],
@@ -288,7 +290,7 @@ fn kind(t: &DataType) -> &'static str {
         DataType::Float32 => "float",
         DataType::Float64 => "double",
         DataType::Decimal128(_, _) => "decimal",
-        DataType::Utf8 => "text",
+        DataType::Utf8 | DataType::LargeUtf8 => "text",
         DataType::Binary => "bytes",
         DataType::Date32 => "date",
         DataType::Time64(_) => "time",
