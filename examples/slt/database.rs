@@ -6,7 +6,7 @@
 
 use super::answer;
 use super::life::{Counted, Dice, Life, Place, add, counted, decoded, equal_but_for, relation, show};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateView, Delete, Expr, FromTable, Ident, Insert,
     ObjectName, ObjectType, Statement, TableFactor, TableObject, TableWithJoins, Update,
@@ -338,9 +338,17 @@ impl Database {
     /// Each value as its column has it.
     fn cast(&self, table: usize, values: &[String]) -> Vec<String> {
         let fields = self.tables[table].schema.fields().iter();
-        let cast = |(field, value): (&Arc<Field>, &String)| match field.data_type() {
-            &JSON => format!("cast({value} as jsonb) as {}", quoted(field.name())),
-            of => format!("arrow_cast({value}, '{of}') as {}", quoted(field.name())),
+        let cast = |(field, value): (&Arc<Field>, &String)| {
+            let value = match field.data_type() {
+                &JSON => format!("cast({value} as jsonb)"),
+                // Read as SQL reads a text: Arrow wants seconds.
+                DataType::Timestamp(_, None) => {
+                    format!("arrow_cast(cast({value} as timestamp), '{}')", field.data_type())
+                }
+                DataType::Timestamp(..) => format!("arrow_cast(cast({value} as timestamptz), '{}')", field.data_type()),
+                of => format!("arrow_cast({value}, '{of}')"),
+            };
+            format!("{value} as {}", quoted(field.name()))
         };
         fields.zip(values).map(cast).collect()
     }

@@ -3,7 +3,7 @@
 //! All slots are sums, so a Moment's changes add up by themselves and are added to what was before. At rest they
 //! are numbers of variable length: most are small, and those of a sum of doubles are mostly 0.
 
-use crate::plan::{Aggregate, exact};
+use crate::plan::{Aggregate, exact, sums};
 use crate::row::{Codec, Datum, Diff, append};
 use arrow::datatypes::DataType;
 
@@ -85,7 +85,7 @@ pub(super) fn show(rows: i128, mut slots: &[i128], aggregates: &[Aggregate], to:
                 Datum::Int64(i64::try_from(own[1]).map_err(|_| "sum does not fit into bigint".to_string())?)
             }
             Aggregate::Average { factor, precision, .. } => {
-                let average = own[1].checked_mul(*factor).map(|sum| sum / own[0]);
+                let average = sums::average(own[1], *factor, own[0]);
                 let average = average.filter(|average| fits(*average, *precision));
                 Datum::Decimal(average.ok_or_else(|| format!("average does not fit into numeric({precision})"))?)
             }

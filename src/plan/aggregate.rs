@@ -16,7 +16,7 @@ use super::lower::{Lowered, Lowering, nullable};
 use super::refusal::Refusal;
 use super::regroup::{Regroup, Work};
 use super::top::{by_of, least_order};
-use super::{Aggregate, Node, Op, Program, exact};
+use super::{Aggregate, Node, Op, Program, exact, sums};
 use crate::row::{Datum, Direction, RowWriter};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
@@ -339,9 +339,7 @@ impl Lowering<'_> {
             ("bool_or", _) => Aggregate::Any(column),
             ("avg", DataType::Decimal128(precision, scale)) => {
                 let of = call.args[0].get_type(bound).map_err(|e| self.of_datafusion(&e))?;
-                let DataType::Decimal128(_, own) = of else { return Err(self.unknown_aggregate("avg")) };
-                let factor = u32::try_from(scale - own).ok().and_then(|places| 10i128.checked_pow(places));
-                let factor = factor.ok_or_else(|| self.unknown_aggregate("avg"))?;
+                let factor = sums::factor(&of, *scale).ok_or_else(|| self.unknown_aggregate("avg"))?;
                 Aggregate::Average { column, factor, precision: *precision }
             }
             ("sum", result) => {

@@ -12,6 +12,7 @@
 //! - Grouping sets are a union of plain groups, with a row for `()` even where there are no rows.
 
 use super::exact::{self, exact};
+use super::functions::is_total;
 use super::nullable::nullable;
 use super::ordered::over_columns;
 use super::percentiles::{CONT, DISC, MODE};
@@ -60,7 +61,8 @@ fn safe_first(mut filter: df::Filter) -> df::Filter {
     let may_fail = |e: &Expr| match e {
         Expr::BinaryExpr(binary) => binary.op.is_numerical_operators(),
         Expr::Cast(cast) => !cast.expr.get_type(schema).is_ok_and(|of| is_wider(&of, &cast.data_type)),
-        Expr::Negative(_) | Expr::ScalarFunction(_) => true,
+        Expr::ScalarFunction(call) => !is_total(call.name()),
+        Expr::Negative(_) => true,
         _ => false,
     };
     let predicates = split_conjunction_owned(filter.predicate).into_iter();
@@ -71,7 +73,7 @@ fn safe_first(mut filter: df::Filter) -> df::Filter {
 }
 
 /// Whether a cast of an integer, as the planner makes them to compare two types, holds every value.
-fn is_wider(from: &DataType, to: &DataType) -> bool {
+pub(super) fn is_wider(from: &DataType, to: &DataType) -> bool {
     from.is_integer() && matches!(to, DataType::Int64 | DataType::Float64 | DataType::Decimal128(20.., 0))
 }
 

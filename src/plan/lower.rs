@@ -6,6 +6,7 @@
 use super::compile::Input;
 use super::deep::{refuse_deep_expression, refuse_deep_node};
 use super::functions::shown;
+use super::lengths;
 use super::recursion::{Of, Recursion, Stand};
 use super::refusal::Refusal;
 use super::session::row_schema;
@@ -48,9 +49,9 @@ impl Lowering<'_> {
                 let reason = format!("column `{}` appears twice in the result", field.name());
                 return Err(Refusal::new(reason, "give one of them another name with `as`"));
             }
-            if holds(of_plan.data_type(), &|held| matches!(held, DataType::Duration(_))) {
+            if holds(of_plan.data_type(), &|held| matches!(held, DataType::Duration(_) | DataType::Interval(_))) {
                 let reason = format!("column `{}` is a length of time, which no table can hold", field.name());
-                let hint = "take its seconds: `extract(epoch from …)`";
+                let hint = "take its seconds, `extract(epoch from …)`, or its text, `…::text`";
                 return Err(Refusal::new(reason, hint).at_words(self.sql, &[field.name()]));
             }
             if holds(field.data_type(), &|held| matches!(held, DataType::Decimal256(_, _))) {
@@ -220,7 +221,7 @@ impl Lowering<'_> {
     }
 
     pub fn row_schema(&self, schema: &DFSchema) -> Lowered<SchemaRef> {
-        row_schema(schema.as_arrow()).map_err(|field| {
+        row_schema(&lengths::in_rows(schema.as_arrow())).map_err(|field| {
             let reason = format!("column `{}` has type {}, which is not kept yet", field.name(), field.data_type());
             Refusal::new(reason, "cast it to text or to a plain scalar type").at_words(self.sql, &[field.name()])
         })

@@ -35,6 +35,7 @@ pub mod functions;
 mod instants;
 mod join;
 mod lateral;
+mod lengths;
 mod lower;
 mod map;
 mod marked;
@@ -55,6 +56,7 @@ mod sliding;
 mod stamps;
 mod step;
 mod table_row;
+pub mod sums;
 mod temporal;
 mod ticks;
 mod top;
@@ -264,8 +266,8 @@ pub enum Aggregate {
     /// `sum(x)` of integers or decimals, exact: NULLs are skipped, NULL where nothing else was there. A sum that
     /// leaves the range of its type is an error of its group, for as long as it does.
     Sum { column: usize, result: DataType },
-    /// `avg(x)` of decimals: the sum times `factor`, over the count, cut off as DataFusion does; an error of its
-    /// group where it does not fit.
+    /// `avg(x)` of integers or decimals: the sum times `factor`, over the count, rounded ([`sums`]); an error of its group
+    /// where it does not fit.
     Average { column: usize, factor: i128, precision: u8 },
     /// `sum(x)` of doubles, exact and rounded once ([`exact`]). No errors.
     FloatSum(usize),

@@ -6,6 +6,7 @@
 //! become errors; the same row always fails with the same message, so its retraction takes the error away.
 
 use super::caught::caught;
+use super::lengths;
 use super::session::row_form;
 use crate::row::{Cells, Codec, Rows};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
@@ -243,6 +244,9 @@ pub fn plainly(error: &datafusion::error::DataFusionError) -> String {
 pub fn convert(array: &ArrayRef, to: &Field) -> Result<ArrayRef, String> {
     if array.data_type() == to.data_type() {
         return Ok(array.clone());
+    }
+    if let Some(converted) = lengths::converted(array, to.data_type()) {
+        return Ok(converted);
     }
     debug_assert!(row_form(array.data_type()).is_some());
     let options = CastOptions { safe: false, ..Default::default() };

@@ -66,6 +66,8 @@ impl Refusal {
 
 pub(super) const NOTHING: &str = "there is no statement";
 pub(super) const MORE_THAN_ONE: &str = "there is more than one statement";
+/// Behind the names of two types.
+pub(super) const NEVER_MEET: &str = "are neither compared nor put into one column";
 
 /// What would be said in words that mean nothing to who wrote the model.
 fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
@@ -85,6 +87,10 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     if text.contains(MORE_THAN_ONE) {
         return Some(not_one("remove what follows the first `;`").at_words(sql, &[";"]));
     }
+    if let Some((types, _)) = text.split_once(NEVER_MEET) {
+        let types = types.rsplit(": ").next().unwrap_or(types);
+        return Some(Refusal::new(format!("{types}{NEVER_MEET}"), "cast one of them: `x::text`, `x::bigint`"));
+    }
     if text.contains("The subquery should only return one column") {
         let reason = "`(a, b) in (select …)` is maintained only under `and` and `or` of `where`, and not with `not`";
         let hint = "write it as `exists (select … where x = a and y = b)`, and `not in` as `not exists`";
@@ -100,6 +106,9 @@ fn foreseen(text: &str, sql: &str) -> Option<Refusal> {
     let refusal = Refusal::new(reason, "give one of them another name with `as`");
     Some(refusal.at_words(sql, &["as", name]).at_words(sql, &[name]))
 }
+
+/// Rules of ours that an error comes through.
+const RULES: [&str; 2] = ["types", "casts"];
 
 /// The message without the layers it came through, in our letters.
 fn plainly(text: &str) -> String {
@@ -120,7 +129,9 @@ fn plainly(text: &str) -> String {
         text = text.strip_prefix(layer).map_or(text, |t| t.strip_suffix("\")").unwrap_or(t));
     }
     let text = text.strip_prefix(prefixes[5]).unwrap_or(text);
-    let text = text.lines().map(str::trim).filter(|l| !l.is_empty() && !prefixes.contains(l));
+    let is_layer = |line: &str| prefixes.contains(&line) || RULES.contains(&line);
+    let text = text.lines().map(str::trim).filter(|l| !l.is_empty() && !is_layer(l));
+    let text = text.map(|l| l.strip_prefix("Execution error: ").unwrap_or(l));
     let text = text.filter(|l| !l.starts_with("Did you mean ")).collect::<Vec<_>>().join(" ");
     let text = text.split(" No function matches the given name").next().unwrap_or_default();
     let text = text.replace("Invalid function ", "there is no function ").replace("NativeType::", "");

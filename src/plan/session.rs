@@ -46,7 +46,7 @@ pub fn session(home: &Relation) -> SessionState {
         .build();
     let variance = datafusion::functions_aggregate::variance::var_samp_udaf().as_ref().clone();
     state.register_udaf(Arc::new(variance.with_aliases(["variance"]))).expect("a session takes any function");
-    for function in super::percentiles::functions() {
+    for function in super::percentiles::functions().chain(super::sums::functions()) {
         state.register_udaf(function).expect("a session takes any function");
     }
     let own = [super::map::map(), super::series::series()];
@@ -81,7 +81,7 @@ const RULES_LEFT_OUT: [&str; 11] = [
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
-    rules.insert(coercion, Arc::new(functions::Doubles));
+    rules.insert(coercion, Arc::new(functions::Types));
     rules.push(Arc::new(functions::Casts));
     rules
 }
@@ -91,8 +91,12 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.retain(|rule| !RULES_LEFT_OUT.contains(&rule.name()));
     let marks = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
     rules.insert(marks.map_or(0, |at| at + 1), Arc::new(super::marked::MarkedWindows));
-    for rule in rules.iter_mut().filter(|rule| rule.name() == "push_down_filter") {
-        *rule = Arc::new(super::totals::AboveTotals::new());
+    for rule in &mut rules {
+        match rule.name() {
+            "push_down_filter" => *rule = Arc::new(super::totals::AboveTotals::new()),
+            "single_distinct_aggregation_to_group_by" => *rule = Arc::new(super::totals::WithoutSums::new()),
+            _ => {}
+        }
     }
     rules
 }

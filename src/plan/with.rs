@@ -84,6 +84,7 @@ impl VisitorMut for NameColumns {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         limit_by_fetch(query);
+        name_behind_first(&mut query.body);
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             name_computed(&mut cte.query.body, !cte.alias.columns.is_empty());
         }
@@ -126,6 +127,15 @@ fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
         *alias = Some(names.clone());
     }
     outer
+}
+
+/// Of selects that are united the first names the columns; of the others nobody asks for a name, and one may stand twice.
+fn name_behind_first(body: &mut SetExpr) {
+    if let SetExpr::SetOperation { left, right, .. } = body {
+        name_behind_first(left);
+        name_behind_first(right);
+        name_computed(right, false);
+    }
 }
 
 /// What is computed gets a name, where an alias around gives another: DataFusion calls a cast of `t.a` by that name, and

@@ -1,9 +1,18 @@
 //! `coalesce`, `greatest`, `least` and `nullif`, whose arguments get one type: a text beside dates is taken for one, as
 //! Postgres takes a literal. DataFusion finds no type that both have.
+//!
+//! It makes a case of `coalesce`, in which each argument stands twice, and of one within another four times, and so on. Here
+//! that is only where a later argument might fail, and so must not be computed for rows that have an earlier one.
 
 use super::operators::is_text;
+use super::own::TIMESTAMP;
+use crate::plan::definite::is_wider;
+use arrow::array::Array;
+use arrow::compute::is_not_null;
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::functions::core::{coalesce, greatest, least, nullif};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
@@ -16,6 +25,59 @@ use std::sync::Arc;
 pub(super) fn functions() -> [Arc<ScalarUDF>; 4] {
     let alike = |inner: Arc<ScalarUDF>| Alike { inner, signature: Signature::user_defined(Volatility::Immutable) };
     [coalesce(), greatest(), least(), nullif()].map(|inner| Arc::new(ScalarUDF::new_from_impl(alike(inner))))
+}
+
+/// Functions that have a result, be it NULL, for all that they take.
+const TOTAL: [&str; 12] = [
+    "coalesce",
+    "greatest",
+    "least",
+    "nullif",
+    "lower",
+    "upper",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "concat",
+    "md5",
+    "canonical",
+];
+
+/// Whether a function never fails, if its arguments do not.
+pub fn is_total(name: &str) -> bool {
+    TOTAL.contains(&name)
+}
+
+fn may_fail(e: &Expr, context: &SimplifyContext) -> bool {
+    let fails = |e: &Expr| match e {
+        Expr::BinaryExpr(binary) => binary.op.is_numerical_operators(),
+        Expr::Cast(cast) => !context.get_data_type(&cast.expr).is_ok_and(|of| is_wider(&of, &cast.data_type)),
+        Expr::ScalarFunction(call) => !is_total(call.name()),
+        Expr::Negative(_) | Expr::TryCast(_) => true,
+        _ => false,
+    };
+    e.exists(|e| Ok(fails(e))).unwrap_or(true)
+}
+
+/// Of each row the first that is not NULL.
+fn first_known(args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    let mut given = args.args.into_iter();
+    let mut first = given.next().expect("the planner refuses no arguments");
+    for next in given {
+        first = match &first {
+            ColumnarValue::Scalar(value) if value.is_null() => next,
+            ColumnarValue::Scalar(_) => return Ok(first),
+            ColumnarValue::Array(array) if array.null_count() == 0 => return Ok(first),
+            ColumnarValue::Array(array) => {
+                let known = is_not_null(array)?;
+                ColumnarValue::Array(match next {
+                    ColumnarValue::Scalar(value) => zip(&known, array, &value.to_scalar()?)?,
+                    ColumnarValue::Array(next) => zip(&known, array, &next)?,
+                })
+            }
+        };
+    }
+    Ok(first)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -41,6 +103,13 @@ impl ScalarUDFImpl for Alike {
         if let Some(other) = given.iter().find(beside_text).cloned() {
             given.iter_mut().filter(|of| is_text(of)).for_each(|of| *of = other.clone());
         }
+        // Dates beside timestamps are such, by the microsecond: by the nanosecond there are none after 2262.
+        let zoned = |of: &DataType| matches!(of, DataType::Timestamp(_, Some(_)));
+        if given.iter().any(|of| matches!(of, DataType::Timestamp(..))) {
+            let moment = if given.iter().any(zoned) { super::own::zoned() } else { TIMESTAMP };
+            let moments = given.iter_mut().filter(|of| matches!(of, DataType::Date32 | DataType::Timestamp(..)));
+            moments.for_each(|of| *of = moment.clone());
+        }
         let fields: Vec<FieldRef> = given.into_iter().map(|of| Arc::new(Field::new("", of, true))).collect();
         let common = fields_with_udf(&fields, self.inner.as_ref())?;
         Ok(common.iter().map(|field| field.data_type().clone()).collect())
@@ -53,9 +122,12 @@ impl ScalarUDFImpl for Alike {
         self.inner.return_field_from_args(args)
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        self.inner.invoke_with_args(args)
+        if self.name() == "coalesce" { first_known(args) } else { self.inner.invoke_with_args(args) }
     }
     fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
+        if self.name() == "coalesce" && !args.iter().skip(1).any(|e| may_fail(e, context)) {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
         self.inner.simplify(args, context)
     }
     fn short_circuits(&self) -> bool {

@@ -1,11 +1,26 @@
 //! Lengths of time: months, days and a time of day, none of which is made of another.
 
 use super::calendar::{DAY, SECOND, time_text};
-use arrow::datatypes::IntervalMonthDayNano;
+pub use super::own::INTERVAL;
+use arrow::array::{ArrayRef, AsArray, IntervalMonthDayNanoArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DurationMicrosecondType, IntervalMonthDayNano};
+use datafusion::common::Result as DfResult;
+use std::sync::Arc;
 
-pub(super) type Interval = IntervalMonthDayNano;
+pub type Interval = IntervalMonthDayNano;
 
-pub(super) fn of(months: i64, days: i64, micros: i64) -> Option<Interval> {
+/// What lies between two timestamps as intervals, and these as they are.
+pub fn whole(values: &ArrayRef) -> DfResult<ArrayRef> {
+    Ok(match values.as_primitive_opt::<DurationMicrosecondType>() {
+        Some(durations) => {
+            Arc::new(durations.iter().map(|value| value.map(of_duration)).collect::<IntervalMonthDayNanoArray>())
+        }
+        None => cast(values, &INTERVAL)?,
+    })
+}
+
+pub fn of(months: i64, days: i64, micros: i64) -> Option<Interval> {
     Some(Interval::new(months.try_into().ok()?, days.try_into().ok()?, micros.checked_mul(1_000)?))
 }
 
@@ -15,17 +30,50 @@ pub(super) fn of_duration(micros: i64) -> Interval {
     Interval::new(0, days, micros % DAY * 1_000)
 }
 
-pub(super) fn micros(interval: Interval) -> i64 {
+pub fn micros(interval: Interval) -> i64 {
     interval.nanoseconds / 1_000
 }
 
-/// Parts of months become days, parts of days a time.
+/// How long it is in microseconds, where a month has 30 days and a day 24 hours.
+pub(super) fn length(interval: Interval) -> i128 {
+    let days = i128::from(interval.months) * 30 + i128::from(interval.days);
+    days * i128::from(DAY) + i128::from(micros(interval))
+}
+
+/// Days of its hours, months of its days, and in the end one sign for all that was touched.
+pub(super) fn justified(interval: Interval, hours: bool, days_too: bool) -> Option<Interval> {
+    let (mut months, mut days, mut time) = (i64::from(interval.months), i64::from(interval.days), micros(interval));
+    if hours {
+        (days, time) = (days + time / DAY, time % DAY);
+    }
+    if days_too {
+        (months, days) = (months + days / 30, days % 30);
+        let rest = if hours && days == 0 { time } else { days };
+        if months.signum() * rest.signum() < 0 {
+            (months, days) = (months + rest.signum(), days - 30 * rest.signum());
+        }
+    }
+    if hours && days.signum() * time.signum() < 0 {
+        (days, time) = (days + time.signum(), time - DAY * time.signum());
+    }
+    of(months, days, time)
+}
+
 pub(super) fn times(interval: Interval, by: f64) -> Option<Interval> {
-    let months = f64::from(interval.months) * by;
-    let days = f64::from(interval.days) * by;
+    scaled(interval, |part| part * by)
+}
+
+pub fn over(interval: Interval, by: f64) -> Option<Interval> {
+    scaled(interval, |part| part / by)
+}
+
+/// Parts of months become days, parts of days a time.
+fn scaled(interval: Interval, scaled: impl Fn(f64) -> f64) -> Option<Interval> {
+    let months = scaled(interval.months.into());
+    let days = scaled(interval.days.into());
     let month_days = round_to_micros((months - months.trunc()) * 30.0);
     let rest = round_to_micros(days - days.trunc() + month_days - month_days.trunc());
-    let time = micros(interval) as f64 * by + rest * DAY as f64;
+    let time = scaled(micros(interval) as f64) + rest * DAY as f64;
     let fits = [months, days, time].iter().all(|part| part.abs() < 9e18);
     if !fits {
         return None;
@@ -62,7 +110,7 @@ pub(super) fn text(interval: Interval) -> String {
     parts.join(" ")
 }
 
-/// `1 year 2 mons -3 days 04:05:06.5`, `90 minutes`, `1.5 hours ago`.
+/// `1 year 2 mons -3 days 04:05:06.5`, `90 minutes`, `1.5 hours ago`, `1 month - 1 day`.
 pub(super) fn parsed(text: &str) -> Option<Interval> {
     let lower = text.trim().to_lowercase();
     let (lower, ago) = match lower.strip_suffix("ago") {
@@ -78,7 +126,9 @@ pub(super) fn parsed(text: &str) -> Option<Interval> {
             time += clock(word)?;
             continue;
         }
-        let count: f64 = word.parse().ok()?;
+        // A sign may stand alone.
+        let signed = ["-", "+"].contains(&word).then(|| words.next().map(|number| format!("{word}{number}")));
+        let count: f64 = signed.unwrap_or(Some(word.into()))?.parse().ok()?;
         let unit = words.next().unwrap_or("s");
         match unit.trim_end_matches('s') {
             "millennium" | "millennia" => months += count * 12_000.0,

@@ -157,6 +157,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         differs: "none",
     },
     Function {
+        name: "numeric_times",
+        aliases: &[],
+        takes: &[&[Decimal, Decimal]],
+        gives: product_type,
+        work: products,
+        does: "`numeric * numeric`, where the product may have more than 38 digits",
+        differs: "none",
+    },
+    Function {
         name: "double_divide",
         aliases: &[],
         takes: &[&[Double, Double]],
@@ -254,8 +263,18 @@ fn rounded_type(args: &[DataType]) -> DataType {
         [DataType::Decimal128(precision, scale)] if *scale > 0 => {
             DataType::Decimal128((precision + 1).saturating_sub(scale.unsigned_abs()).max(1), 0)
         }
+        [DataType::Decimal128(precision, scale), _] => DataType::Decimal128((precision + 1).min(38), *scale),
         other => other[0].clone(),
     }
+}
+
+/// What `round` and `trunc` give where the number of digits is written out: so many behind the point.
+pub(super) fn rounded_to(args: &[DataType], digits: i64) -> Option<DataType> {
+    let [DataType::Decimal128(precision, scale), _] = args else { return None };
+    let behind = i8::try_from(digits.clamp(0, 38)).ok()?;
+    let before = i16::from(*precision) - i16::from(*scale) + 1;
+    let precision = u8::try_from((before + i16::from(behind)).clamp(1, 38)).ok()?;
+    (i16::from(behind) < 38 && before + i16::from(behind) <= 38).then_some(DataType::Decimal128(precision, behind))
 }
 
 fn rounded(args: &Args, how: Rounding, of_double: fn(f64) -> f64) -> DfResult<ArrayRef> {
@@ -281,9 +300,10 @@ fn rounded(args: &Args, how: Rounding, of_double: fn(f64) -> f64) -> DfResult<Ar
                 }
             };
             let values: Decimal128Array = args.each(value)?;
+            // Rounding may add a digit.
             let (precision, scale) = match whole {
                 DataType::Decimal128(precision, scale) if !digits_given => (precision, scale),
-                _ => (precision, scale),
+                _ => ((precision + 1).min(38), scale),
             };
             let values = values.with_precision_and_scale(precision, scale)?;
             values.validate_decimal_precision(precision)?;
@@ -332,6 +352,45 @@ fn modulo(args: &Args) -> DfResult<ArrayRef> {
         }
     };
     Ok(Arc::new(args.each::<Decimal128Array, _>(value)?.with_precision_and_scale(38, common)?))
+}
+
+/// Whether the product of two numerics may have more digits than there are.
+pub(super) fn is_wide(one: &DataType, other: &DataType) -> bool {
+    let digits = |of: &DataType| match of {
+        DataType::Decimal128(precision, _) => Some(*precision),
+        of if of.is_integer() => Some(20),
+        _ => None,
+    };
+    let numeric = one.is_decimal() || other.is_decimal();
+    numeric && digits(one).zip(digits(other)).is_some_and(|(one, other)| one + other > 38)
+}
+
+/// Places go where there are no digits for all of them, but as many stay as a quotient has.
+fn product_type(args: &[DataType]) -> DataType {
+    let [DataType::Decimal128(one, places), DataType::Decimal128(other, more)] = args else {
+        return DataType::Decimal128(38, 0);
+    };
+    let all = places + more;
+    let before = (*one + *other) as i8 - all;
+    DataType::Decimal128(38, all.min((38 - before).max(DIGITS)))
+}
+
+fn products(args: &Args) -> DfResult<ArrayRef> {
+    let types = [args.data_type(0).clone(), args.data_type(1).clone()];
+    let (places, kept) = (scale(&types[0]) + scale(&types[1]), scale(&product_type(&types)));
+    let unit = ten_to(places - kept);
+    let value = |row| {
+        let product = i256::from_i128(args.decimal(0, row)).wrapping_mul(i256::from_i128(args.decimal(1, row)));
+        let (whole, rest) = (product.wrapping_div(unit), product.wrapping_rem(unit));
+        let up = rest.wrapping_abs().wrapping_mul(i256::from_i128(2)) >= unit;
+        let away = if product.is_negative() { i256::MINUS_ONE } else { i256::ONE };
+        let rounded = if up { whole.wrapping_add(away) } else { whole };
+        match rounded.to_i128().filter(|value| value.unsigned_abs() < 10u128.pow(38)) {
+            Some(value) => Ok(Some(value)),
+            None => bad("a product is out of range"),
+        }
+    };
+    Ok(Arc::new(args.each::<Decimal128Array, _>(value)?.with_precision_and_scale(38, kept)?))
 }
 
 fn ten_to(digits: i8) -> i256 {

@@ -1,7 +1,7 @@
 //! Operators that DataFusion's binder has not, or takes for something else; and `extract`, `substring`, `position`.
 
-use super::own::{Function, Own};
-use super::{casts, json, json_changed, number, parts, regexp, text, time};
+use super::own::{Function, INTERVAL, Own};
+use super::{casts, json, json_changed, number, parts, regexp, text, time, types};
 use crate::plan::clock;
 use crate::row::JSON;
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
@@ -9,7 +9,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{self as df, Expr, ExprSchemable, ScalarUDF, binary_expr, cast, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, binary_expr, cast, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
 use std::sync::Arc;
 
@@ -19,11 +19,9 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("jsonb || jsonb, jsonb - key, jsonb - place, jsonb - keys, jsonb #- path", "with more, with less"),
     ("text ~ pattern, text ~* pattern, text !~ pattern, text !~* pattern", "`regexp_like`"),
     ("x ^ y", "`power(x, y)`"),
-    (
-        "integer + integer, integer - integer, integer * integer",
-        "an error beyond the type; a number written in SQL is a bigint",
-    ),
+    ("integer + integer, integer - integer, integer * integer", "an error beyond the type"),
     ("double / double", "an error where the divisor is 0"),
+    ("numeric * numeric", "all digits; at least 16 behind the point, rounded, where there are more than 38"),
     ("numeric / numeric", "16 digits behind the point, rounded"),
     ("date + 1, date - 1", "days later or earlier"),
     ("date - date", "days between"),
@@ -51,7 +49,10 @@ fn reads_clock(e: &Expr) -> bool {
 }
 
 fn days(by: &Expr, sign: i32) -> Option<Expr> {
-    let Expr::Literal(ScalarValue::Int64(Some(days)), _) = by else { return None };
+    let Expr::Literal(ScalarValue::Int64(Some(days)), _) = (if let Expr::Cast(cast) = by { &cast.expr } else { by })
+    else {
+        return None;
+    };
     let days = i32::try_from(*days).ok()?.checked_mul(sign)?;
     Some(lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, days, 0)))))
 }
@@ -76,18 +77,97 @@ impl ExprPlanner for Operators {
         Ok(PlannerResult::Planned(if scale == 6 { exact } else { cast(exact, DataType::Decimal128(20, scale)) }))
     }
 
+    fn plan_overlay(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(text::FUNCTIONS, "overlay", args)))
+    }
+
     fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(call(text::FUNCTIONS, "substr", args)))
     }
 }
 
+/// What binding would have made of numbers, had it known the types that are known now.
+pub(super) fn again(binary: &BinaryExpr, schema: &DFSchema) -> DfResult<Option<Expr>> {
+    let op = match binary.op {
+        Operator::Plus => Op::Plus,
+        Operator::Minus => Op::Minus,
+        Operator::Multiply => Op::Multiply,
+        Operator::Divide => Op::Divide,
+        _ => return Ok(None),
+    };
+    let (of_left, of_right) = (binary.left.get_type(schema)?, binary.right.get_type(schema)?);
+    if !of_left.is_numeric() || !of_right.is_numeric() {
+        return Ok(None);
+    }
+    let (left, right) = (binary.left.as_ref().clone(), binary.right.as_ref().clone());
+    Ok(planned(&RawBinaryExpr { op, left, right }, &of_left, &of_right))
+}
+
+/// A function of times.
+pub(super) fn of_time(name: &str, args: Vec<Expr>) -> Expr {
+    call(time::FUNCTIONS, name, args)
+}
+
+/// What lies between two timestamps, as an interval.
+pub(super) fn interval(e: Expr) -> Expr {
+    of_time("interval_times", vec![e, lit(1.0)])
+}
+
+/// But for division, which has a function of its own.
+fn numeric(op: &Op) -> Option<Operator> {
+    Some(match op {
+        Op::Plus => Operator::Plus,
+        Op::Minus => Operator::Minus,
+        Op::Multiply => Operator::Multiply,
+        _ => return None,
+    })
+}
+
+fn compared(op: &Op) -> Option<Operator> {
+    Some(match op {
+        Op::Eq => Operator::Eq,
+        Op::NotEq => Operator::NotEq,
+        Op::Lt => Operator::Lt,
+        Op::LtEq => Operator::LtEq,
+        Op::Gt => Operator::Gt,
+        Op::GtEq => Operator::GtEq,
+        _ => return None,
+    })
+}
+
+/// As what a text is read that is written out beside a value.
+fn read_as(e: &Expr, beside: &DataType, op: &Op) -> Option<DataType> {
+    use DataType::{Date32, Decimal128, Duration, Interval, Timestamp};
+    let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = e else { return None };
+    Some(match (op, beside) {
+        (Op::Plus | Op::Minus | Op::Multiply | Op::Divide, Decimal128(..)) => types::written_numeric(text),
+        (Op::Plus | Op::Minus | Op::Multiply | Op::Divide, number) if number.is_numeric() => number.clone(),
+        (Op::Plus, Timestamp(..) | Date32 | Interval(_)) => INTERVAL,
+        (Op::Minus, Timestamp(..) | Date32 | Interval(_)) => beside.clone(),
+        (op, Interval(_) | Duration(_)) if compared(op).is_some() => INTERVAL,
+        _ => return None,
+    })
+}
+
 fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Option<Expr> {
-    use DataType::{Date32 as Date, Decimal128, Duration, Interval, Timestamp};
+    use DataType::{Date32 as Date, Decimal128, Duration, Float32, Float64, Interval, Timestamp};
     let (left, right) = (&raw.left, &raw.right);
     let both = || vec![left.clone(), right.clone()];
     let swapped = || vec![right.clone(), left.clone()];
     let day_number = |e: &Expr| cast(e.clone(), DataType::Int32);
     let clocked = || reads_clock(left) || reads_clock(right);
+    let read = match (read_as(left, of_right, &raw.op), read_as(right, of_left, &raw.op)) {
+        (Some(to), _) => Some((cast(left.clone(), to.clone()), right.clone(), to, of_right.clone())),
+        (_, Some(to)) => Some((left.clone(), cast(right.clone(), to.clone()), of_left.clone(), to)),
+        _ => None,
+    };
+    if let Some((left, right, of_left, of_right)) = read {
+        let raw = RawBinaryExpr { op: raw.op.clone(), left, right };
+        return planned(&raw, &of_left, &of_right).or_else(|| {
+            let op = numeric(&raw.op).or_else(|| compared(&raw.op)).unwrap_or(Operator::Divide);
+            Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(raw.left), op, Box::new(raw.right))))
+        });
+    }
     Some(match (&raw.op, of_left, of_right) {
         (Op::Question, &JSON, _) => call(json::FUNCTIONS, "json_has", both()),
         (Op::QuestionPipe, &JSON, _) => call(json::FUNCTIONS, "json_has_any", both()),
@@ -107,7 +187,7 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
                 true => call(json_changed::FUNCTIONS, "jsonb_concat", both()),
                 false => {
                     let text = |e: &Expr| cast(e.clone(), DataType::Utf8);
-                    binary_expr(text(left), df::Operator::StringConcat, text(right))
+                    binary_expr(text(left), Operator::StringConcat, text(right))
                 }
             }
         }
@@ -147,8 +227,8 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
         (Op::Plus | Op::Minus, Interval(_) | Duration(_), Interval(_) | Duration(_))
             if !clocked() && of_left != of_right =>
         {
-            let whole = |e: &Expr| call(time::FUNCTIONS, "interval_times", vec![e.clone(), lit(1.0)]);
-            if raw.op == Op::Plus { whole(left) + whole(right) } else { whole(left) - whole(right) }
+            let (left, right) = (interval(left.clone()), interval(right.clone()));
+            if raw.op == Op::Plus { left + right } else { left - right }
         }
         (Op::Multiply, Interval(_) | Duration(_), number) if number.is_numeric() => {
             call(time::FUNCTIONS, "interval_times", both())
@@ -161,6 +241,14 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
             call(time::FUNCTIONS, "interval_times", vec![left.clone(), by])
         }
 
+        // Only reals among themselves are computed as reals.
+        (op, Float32, other) if other.is_numeric() && *other != Float32 && numeric(op).is_some() => Expr::BinaryExpr(
+            BinaryExpr::new(Box::new(cast(left.clone(), Float64)), numeric(op)?, Box::new(right.clone())),
+        ),
+        (op, one, Float32) if one.is_numeric() && *one != Float32 && numeric(op).is_some() => Expr::BinaryExpr(
+            BinaryExpr::new(Box::new(left.clone()), numeric(op)?, Box::new(cast(right.clone(), Float64))),
+        ),
+        (Op::Multiply, one, other) if number::is_wide(one, other) => call(number::FUNCTIONS, "numeric_times", both()),
         (Op::Divide, one, other)
             if (one.is_floating() && other.is_numeric()) || (one.is_numeric() && other.is_floating()) =>
         {

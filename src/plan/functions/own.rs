@@ -2,10 +2,12 @@
 
 use crate::row::{JSON, list_of};
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, IntervalUnit, TimeUnit};
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use datafusion::common::{Result as DfResult, ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -86,7 +88,7 @@ impl Kind {
 }
 
 pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+pub const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 pub(super) fn zoned() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -247,8 +249,30 @@ impl ScalarUDFImpl for Own {
         Ok((self.function.gives)(args))
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        invoke(args, self.function.work)
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let digits = match args.scalar_arguments {
+            [_, Some(digits)] if ["round", "trunc"].contains(&self.name()) => digits.cast_to(&DataType::Int64).ok(),
+            _ => None,
+        };
+        let rounded = match digits {
+            Some(ScalarValue::Int64(Some(digits))) => super::number::rounded_to(&types, digits),
+            _ => None,
+        };
+        let gives = rounded.unwrap_or_else(|| (self.function.gives)(&types));
+        Ok(Arc::new(Field::new(self.name(), gives, true)))
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let gives = args.return_field.data_type().clone();
+        // What the planner asks for while it plans may have no type yet.
+        if args.args.iter().any(|arg| arg.data_type() == DataType::Null) {
+            let given: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
+            let typed = args.args.iter().zip(self.coerce_types(&given)?).map(|(arg, of)| arg.cast_to(&of, None));
+            args.args = typed.collect::<DfResult<_>>()?;
+        }
+        let result = invoke(args, self.function.work)?;
+        if result.data_type() == gives || !gives.is_decimal() { Ok(result) } else { result.cast_to(&gives, None) }
     }
 }
 

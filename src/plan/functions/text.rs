@@ -36,6 +36,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
         differs: "takes no regular expression, and fails where the place is negative",
     },
     Function {
+        name: "overlay",
+        aliases: &[],
+        takes: &[&[Text, Text, Integer], &[Text, Text, Integer, Integer]],
+        gives: TEXT,
+        work: |args| {
+            texts(args, |row| {
+                let (text, other, from) = (args.text(0, row), args.text(1, row), args.integer(2, row));
+                let Some(before) = from.checked_sub(1).and_then(|count| usize::try_from(count).ok()) else {
+                    return bad(format_args!("nothing is laid over a text from place {from} on"));
+                };
+                let count = if args.len() > 3 { args.integer(3, row) } else { other.chars().count() as i64 };
+                let after = usize::try_from(from.saturating_sub(1).saturating_add(count)).unwrap_or(0);
+                let begin = text.chars().take(before);
+                Ok(begin.chain(other.chars()).chain(text.chars().skip(after)).collect::<String>())
+            })
+        },
+        does: "`overlay(text placing other from place for count)`: in the place of so many characters",
+        differs: "fails with letters of several bytes",
+    },
+    Function {
         name: "left",
         aliases: &[],
         takes: &[&[Text, Integer]],

@@ -107,10 +107,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "age",
         aliases: &[],
-        takes: &[&[Timestamp, Timestamp], &[Zoned, Zoned]],
+        takes: &[&[Timestamp, Timestamp], &[Zoned, Zoned], &[Timestamp, Zoned], &[Zoned, Timestamp]],
         gives: |_| INTERVAL,
         work: |args| of_intervals(args, |row| age(args.instant(0, row), args.instant(1, row))),
-        does: "what lies between two timestamps, in years, months, days and a time",
+        does: "what lies between two timestamps, in years, months, days and a time; of one, until the begin of today",
         differs: "none",
     },
     Function {
@@ -120,6 +120,64 @@ pub(super) const FUNCTIONS: &[Function] = &[
         gives: |_| INTERVAL,
         work: |args| of_intervals(args, |row| intervals::times(interval(args, 0, row), args.double(1, row))),
         does: "`interval * number`",
+        differs: "none",
+    },
+    Function {
+        name: "interval_length",
+        aliases: &[],
+        takes: &[&[Kind::Interval]],
+        gives: |_| DataType::Decimal128(38, 0),
+        work: |args| {
+            let values: Decimal128Array = args.each(|row| Ok(Some(intervals::length(interval(args, 0, row)))))?;
+            Ok(Arc::new(values.with_precision_and_scale(38, 0)?))
+        },
+        does: "microseconds, a month having 30 days and a day 24 hours: by these intervals are compared",
+        differs: "none; it compares months first, then days",
+    },
+    Function {
+        name: "make_interval",
+        aliases: &[],
+        takes: &[&[Integer, Integer, Integer, Integer, Integer, Integer, Double]],
+        gives: |_| INTERVAL,
+        work: |args| {
+            of_intervals(args, |row| {
+                let [years, months, weeks, days, hours, minutes] =
+                    [0, 1, 2, 3, 4, 5].map(|column| args.integer(column, row));
+                let seconds = (args.double(6, row) * SECOND as f64).round() as i64;
+                let months = years.checked_mul(12)?.checked_add(months)?;
+                let days = weeks.checked_mul(7)?.checked_add(days)?;
+                let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+                intervals::of(months, days, minutes.checked_mul(60 * SECOND)?.checked_add(seconds)?)
+            })
+        },
+        does: "the interval of years, months, weeks, days, hours, mins and secs, by place or by name",
+        differs: "none",
+    },
+    Function {
+        name: "justify_hours",
+        aliases: &[],
+        takes: &[&[Kind::Interval]],
+        gives: |_| INTERVAL,
+        work: |args| of_intervals(args, |row| intervals::justified(interval(args, 0, row), true, false)),
+        does: "24 hours become a day",
+        differs: "none",
+    },
+    Function {
+        name: "justify_days",
+        aliases: &[],
+        takes: &[&[Kind::Interval]],
+        gives: |_| INTERVAL,
+        work: |args| of_intervals(args, |row| intervals::justified(interval(args, 0, row), false, true)),
+        does: "30 days become a month",
+        differs: "none",
+    },
+    Function {
+        name: "justify_interval",
+        aliases: &[],
+        takes: &[&[Kind::Interval]],
+        gives: |_| INTERVAL,
+        work: |args| of_intervals(args, |row| intervals::justified(interval(args, 0, row), true, true)),
+        does: "both, with all parts of one sign",
         differs: "none",
     },
     Function {

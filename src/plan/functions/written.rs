@@ -1,5 +1,6 @@
 //! What DataFusion's binder cannot bind, or would bind wrongly, written so that it can: in the SQL's own tree.
 
+use super::literals;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CastKind, CharacterLength, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
     Statement, Value, VisitMut, VisitorMut,
@@ -17,12 +18,13 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("json_object_agg(k, v), jsonb_object_agg(k, v)", "`json_of_members(array_agg(k), array_agg(v))`, and as `jsonb`"),
     ("to_json(t), json_agg(t.*)", "of the rows of a table"),
     ("string_agg(x, ',')", "text, as it is"),
-    ("interval '1 year 04:05:06'", "intervals with a time"),
+    ("interval '1 year 04:05:06', interval '1 month - 1 day'", "intervals with a time, or with signs between"),
     ("@ x", "`abs(x)`"),
     ("x similar to 'a%'", "`similar_to(x, 'a%')`"),
     ("dateadd(day, 1, x), datediff(day, x, y)", "the unit as a word or as text"),
     ("(a, b) = (1, 2), (a, b) < (1, 2), (a, b) in ((1, 2), (3, 4))", "value by value"),
     ("x = any(list), x <> all(list)", "NULL where an item that is NULL might have decided"),
+    ("1, 1e5, 1e300", "an int where something is made of it, a numeric, a double"),
     ("approx_distinct(x), approx_count_distinct(x)", "`count(distinct x)`, which is exact"),
     ("approx_median(x)", "`median(x)`, which is exact"),
     (
@@ -46,7 +48,13 @@ struct Rewrite;
 impl VisitorMut for Rewrite {
     type Break = ();
 
+    fn post_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+        literals::typed_outputs(query);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
+        literals::typed(e);
         let null = || Expr::value(Value::Null);
         match e {
             Expr::AtTimeZone { timestamp, time_zone } => {
@@ -72,7 +80,7 @@ impl VisitorMut for Rewrite {
             Expr::Interval(interval) if interval.leading_field.is_none() => {
                 if let Expr::Value(value) = interval.value.as_ref()
                     && let Value::SingleQuotedString(text) = &value.value
-                    && text.contains(':')
+                    && [":", " - ", " + "].iter().any(|sign| text.contains(sign))
                 {
                     let expr = Box::new(Expr::value(Value::SingleQuotedString(text.clone())));
                     let data_type = DataType::Interval { fields: None, precision: None };
@@ -95,7 +103,7 @@ impl VisitorMut for Rewrite {
                 *e = call("abs", vec![std::mem::replace(expr.as_mut(), null())]);
             }
             Expr::Function(function) => {
-                let name = function.name.to_string().to_lowercase();
+                let name = called(function);
                 if OF_UNITS.contains(&name.as_str())
                     && let FunctionArguments::List(list) = &mut function.args
                     && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
@@ -123,6 +131,12 @@ impl VisitorMut for Rewrite {
                     return ControlFlow::Continue(());
                 }
                 make_exact(function, &name);
+                match name.as_str() {
+                    "make_interval" => in_place(function, INTERVAL_PARTS),
+                    "age" => since_today(function),
+                    "coalesce" => flattened(function),
+                    _ => {}
+                }
                 // All items that are so, not the first.
                 if ["array_remove", "array_replace"].contains(&name.as_str()) {
                     function.name = ast::ObjectName::from(vec![ast::Ident::new(format!("{name}_all"))]);
@@ -191,6 +205,52 @@ fn json_of_lists(function: &ast::Function, name: &str) -> Option<Expr> {
     (list.args.len() == width).then(|| call(made, list.args.iter().map(of).collect()))
 }
 
+/// What `make_interval` takes, in this order.
+const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+
+/// Arguments by place or by name, of which none is left out: then it is 0.
+fn in_place(function: &mut ast::Function, names: [&str; 7]) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let zero = || FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::value(Value::Number("0".into(), false))));
+    let mut placed = names.map(|_| zero());
+    for (at, arg) in list.args.iter().enumerate() {
+        let (place, arg) = match arg {
+            FunctionArg::Named { name, arg, .. } => (names.iter().position(|known| name.value == *known), arg),
+            FunctionArg::Unnamed(arg) => (Some(at), arg),
+            FunctionArg::ExprNamed { .. } => return,
+        };
+        let Some(place) = place.and_then(|place| placed.get_mut(place)) else { return };
+        *place = FunctionArg::Unnamed(arg.clone());
+    }
+    list.args = placed.to_vec();
+}
+
+/// `coalesce(coalesce(a, b), c)` is `coalesce(a, b, c)`.
+fn flattened(function: &mut ast::Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let args = std::mem::take(&mut list.args).into_iter();
+    list.args = args
+        .flat_map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(inner))) if called(&inner) == "coalesce" => {
+                match inner.args {
+                    FunctionArguments::List(list) => list.args,
+                    _ => Vec::new(),
+                }
+            }
+            other => vec![other],
+        })
+        .collect();
+}
+
+/// `age(x)` is `age(current_date, x)`.
+fn since_today(function: &mut ast::Function) {
+    if let FunctionArguments::List(list) = &mut function.args
+        && list.args.len() == 1
+    {
+        list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(call("current_date", Vec::new()))));
+    }
+}
+
 /// What is near enough depends on the order of rows, which none has: so it is exact.
 fn make_exact(function: &mut ast::Function, name: &str) {
     let exact = match name {
@@ -248,6 +308,10 @@ fn json(data_type: &DataType) -> Option<&'static str> {
         DataType::JSONB => Some("jsonb"),
         _ => None,
     }
+}
+
+pub(super) fn called(function: &ast::Function) -> String {
+    function.name.to_string().to_lowercase()
 }
 
 /// How many characters a type takes, if it says so.
