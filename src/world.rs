@@ -41,6 +41,11 @@ pub fn give_back_memory() {
     }
 }
 
+/// Sixteen bytes of chance, as they are in a UUID.
+pub fn seed() -> [u8; 16] {
+    uuid::Uuid::new_v4().into_bytes()
+}
+
 /// A name that nothing else has.
 pub fn unique_name() -> String {
     uuid::Uuid::new_v4().to_string()

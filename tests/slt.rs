@@ -17,7 +17,7 @@ fn the_files_of_the_folder_pass_with_any_number_of_workers_and_any_seed() {
         assert!(sum.failures.is_empty(), "{options:?}\n{sum}");
         assert!(sum.passed > 20, "{sum}");
         let reasons: Vec<&String> = sum.unsupported.keys().collect();
-        assert!(matches!(reasons.as_slice(), [why] if why.contains("`random` depends on")), "{sum}");
+        assert!(matches!(reasons.as_slice(), [why] if why.contains("`random` is drawn where")), "{sum}");
     }
 }
 

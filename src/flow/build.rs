@@ -216,14 +216,16 @@ impl<'scope> Build<'scope> {
                 let kept = self.named_spine("by whole row", codec.row_bytes(), |row| row);
                 ticks(rows, codec, *tick, kept, self.readings.clone(), self.share.clone())
             }
-            Op::Stamp { input } => {
+            Op::Stamp { input, drawn } => {
                 let rows = self.node(input);
-                let name = stamp::name(&self.name);
-                let before = self.spines.outlived(&name, stamp::row_of);
+                let name = stamp::name(&self.name, *drawn);
+                let row_of = if *drawn { stamp::row_of_drawn } else { stamp::row_of };
+                let before = self.spines.outlived(&name, row_of);
                 let codec = Codec::new(input.schema.clone());
                 let (bytes, guessed) = codec.row_bytes();
-                let kept = self.noted_spine(name, "by whole row", (bytes + INSTANT_BYTES, guessed), stamp::row_of);
-                stamp(rows, codec, Stamps { kept, before }, self.readings.clone())
+                let bytes = bytes + stamp::mark_bytes(*drawn);
+                let kept = self.noted_spine(name, "by whole row", (bytes, guessed), row_of);
+                stamp(rows, codec, Stamps { kept, before, drawn: *drawn }, self.readings.clone())
             }
             Op::Regroup { input, key, order, work } => {
                 let (rows, sorted, columns) = self.arrange_sorted(input, key, order);

@@ -1,4 +1,5 @@
-//! Rows with what the clock said when they came, behind their columns, for as long as they stay.
+//! Rows with what the clock said when they came, behind their columns, for as long as they stay; and with a seed of their
+//! own, if something is drawn for each: then equal rows have one each, too.
 //!
 //! What each row was given is kept, or it could not be taken back. Of equal rows the one that came last goes first; what
 //! goes and comes within one Moment has not changed.
@@ -12,6 +13,7 @@ use super::temporal::{INSTANT_BYTES, Readings};
 use super::top::pass;
 use crate::row::{Clock, Codec, Datum, Diff, append};
 use crate::state::{Batch, Cursor, Spine, Walk};
+use crate::world;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,24 +24,39 @@ pub(super) struct Stamps {
     pub kept: Rc<RefCell<Spine>>,
     /// Those of the dataflow before which have not come yet.
     pub before: Rc<RefCell<Spine>>,
+    /// Whether each row has a seed besides.
+    pub drawn: bool,
+}
+
+const SEED_BYTES: usize = 16;
+
+/// How many bytes are behind each row that is kept: the clock, and a seed.
+pub(super) fn mark_bytes(drawn: bool) -> usize {
+    INSTANT_BYTES + if drawn { SEED_BYTES } else { 0 }
 }
 
 /// What is kept of a model under the same name by each dataflow.
-pub(super) fn name(model: &str) -> String {
-    format!("{model}{SUFFIX}")
+pub(super) fn name(model: &str, drawn: bool) -> String {
+    format!("{model}{}", SUFFIXES[usize::from(drawn)])
 }
 
 /// Whether an arrangement of this name serves a dataflow that begins anew.
 pub fn outlives(arrangement: &str) -> bool {
-    arrangement.strip_suffix(SUFFIX).is_some_and(|model| model.ends_with('"'))
+    let model = SUFFIXES.iter().find_map(|suffix| arrangement.strip_suffix(suffix));
+    model.is_some_and(|model| model.ends_with('"'))
 }
 
 /// Behind a model's name, which ends in a quote.
-const SUFFIX: &str = " stamped";
+const SUFFIXES: [&str; 2] = [" stamped", " drawn"];
 
 /// By what a stamped row goes to its worker, and is found there again: as rows by all their columns do.
 pub(super) fn row_of(stamped: &[u8]) -> &[u8] {
-    &stamped[..stamped.len() - INSTANT_BYTES]
+    &stamped[..stamped.len() - mark_bytes(false)]
+}
+
+/// The same, where it has a seed.
+pub(super) fn row_of_drawn(stamped: &[u8]) -> &[u8] {
+    &stamped[..stamped.len() - mark_bytes(true)]
 }
 
 pub(super) fn stamp<'scope>(
@@ -55,27 +72,32 @@ pub(super) fn stamp<'scope>(
         let (mut changes, mut found) = (Gathering::new(&bodies), Gathering::new(&bodies));
         let mut news = Walk::over(news);
         while let Some((row, diff)) = news.advance() {
-            let mut put = |clock: Clock, diff: Diff| {
-                changes.push([row, &key(clock)], diff);
+            let mut put = |mark: &[u8], diff: Diff| {
+                changes.push([row, mark], diff);
                 out.rows().extend(row);
-                append(out.rows().open(), &Datum::Timestamp(clock.0));
+                append(out.rows().open(), &Datum::Timestamp(clock_of(mark).0));
+                if stamps.drawn {
+                    append(out.rows().open(), &Datum::Bytes(mark[INSTANT_BYTES..].to_vec()));
+                }
                 out.end(diff);
             };
-            let mut rest = made_up(row, diff, &there, |clock, diff| {
+            let mut rest = made_up(row, diff, &there, |mark, diff| {
                 // It may come again.
                 if !known.is_empty() {
-                    found.push([row, &key(clock)], -diff);
+                    found.push([row, mark], -diff);
                 }
-                put(clock, diff);
+                put(mark, diff);
             });
             if rest > 0 {
-                rest = -made_up(row, -rest, &known, |clock, diff| {
-                    found.push([row, &key(clock)], diff);
-                    put(clock, -diff);
+                rest = -made_up(row, -rest, &known, |mark, diff| {
+                    found.push([row, mark], diff);
+                    put(mark, -diff);
                 });
             }
-            if rest != 0 {
-                put(now, rest);
+            match stamps.drawn {
+                _ if rest == 0 => {}
+                false => put(&key(now), rest),
+                true => (0..rest.abs()).for_each(|_| put(&[&key(now)[..], &world::seed()].concat(), rest.signum())),
             }
         }
         kept.insert(Arc::new(changes.finish()));
@@ -83,8 +105,8 @@ pub(super) fn stamp<'scope>(
     })
 }
 
-/// What is there of a row makes up for what comes, the latest first; gives what is left of it.
-fn made_up(row: &[u8], mut diff: Diff, there: &[Arc<Batch>], mut put: impl FnMut(Clock, Diff)) -> Diff {
+/// What is there of a row makes up for what comes, the latest first, each with what is behind it; gives what is left of it.
+fn made_up(row: &[u8], mut diff: Diff, there: &[Arc<Batch>], mut put: impl FnMut(&[u8], Diff)) -> Diff {
     let mut cursors: Vec<Cursor> = there.iter().map(|batch| batch.seek(row)).collect();
     let mut stamped = Vec::new();
     while diff != 0 {
@@ -95,7 +117,7 @@ fn made_up(row: &[u8], mut diff: Diff, there: &[Arc<Batch>], mut put: impl FnMut
         let there: Diff = cursors.iter_mut().map(|cursor| pass(cursor, &stamped)).sum();
         if there.signum() == -diff.signum() {
             let taken = diff.signum() * there.abs().min(diff.abs());
-            put(clock_of(&stamped), taken);
+            put(&stamped[row.len()..], taken);
             diff -= taken;
         }
     }
@@ -107,8 +129,8 @@ fn key(clock: Clock) -> [u8; INSTANT_BYTES] {
     (!(clock.0 as u64 ^ 1 << 63)).to_be_bytes()
 }
 
-fn clock_of(stamped: &[u8]) -> Clock {
-    let key = stamped.last_chunk::<INSTANT_BYTES>().expect("a stamp is behind each row");
+fn clock_of(mark: &[u8]) -> Clock {
+    let key = mark.first_chunk::<INSTANT_BYTES>().expect("a clock is behind each row");
     Clock((!u64::from_be_bytes(*key) ^ 1 << 63) as i64)
 }
 
@@ -126,7 +148,7 @@ mod tests {
         rows.push(&[&b"rox"[..], &key(Clock(3))].concat(), 1);
         let there = [Arc::new(Batch::of(&rows, &Bodies::resident_only()))];
         let mut found = Vec::new();
-        let rest = made_up(b"row", diff, &there, |clock, diff| found.push((clock.0, diff)));
+        let rest = made_up(b"row", diff, &there, |mark, diff| found.push((clock_of(mark).0, diff)));
         (found, rest)
     }
 

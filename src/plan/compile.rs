@@ -7,6 +7,7 @@ use super::caught::caught;
 use super::clock;
 use super::deep::with_room;
 use super::definite::definite;
+use super::draws;
 use super::lower::Lowering;
 use super::recursion::{Recursion, cut};
 use super::refusal::Refusal;
@@ -129,7 +130,8 @@ impl Planner {
         let logical = futures::executor::block_on(bind(&self.state, sql)).map_err(bound)?;
         only_queries(&logical)?;
         let (logical, reads_clock) = clock::left_open(logical).map_err(bound)?;
-        let reads_clock = reads_clock || self.reads_stamps(&logical).map_err(bound)?;
+        let (logical, draws) = draws::left_open(logical, &relation.to_string()).map_err(bound)?;
+        let reads_clock = reads_clock || draws || self.reads_stamps(&logical).map_err(bound)?;
         refuse_chance(&logical, sql)?;
         refuse_unsound(&logical, sql)?;
         let (logical, recursions) = cut(logical).map_err(bound)?;
@@ -169,9 +171,19 @@ impl Planner {
         if !reads_clock {
             return Ok((lowering.lower_model(&optimised(logical)?)?, Stamped::default()));
         }
+        let draws = |scan: &TableScan| {
+            let width = scan.projected_schema.fields().len();
+            (0..width).any(|column| self.stamp_of(scan, column).is_some_and(|e| draws::reads(&e)))
+        };
+        if draws::read_aside(&logical, &draws) {
+            return Err(draws::aside());
+        }
         let schema = logical.schema().clone();
         let (rest, stamped) = stamps::taken_off(logical, &|scan, column| self.stamp_of(scan, column)).map_err(bound)?;
         let rest = optimised(rest)?;
+        if draws::stay(&rest) {
+            return Err(draws::elsewhere(sql));
+        }
         if stamped.columns().is_empty() {
             return Ok((lowering.lower_model(&rest)?, stamped));
         }
@@ -295,13 +307,14 @@ fn only_queries(plan: &LogicalPlan) -> Result<(), Refusal> {
 /// A function of chance would be frozen at planning time: refuse it instead. So with the time of day, which comes again
 /// every day.
 fn refuse_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
-    let mut found: Option<String> = None;
+    let (mut found, mut is_drawn): (Option<String>, bool) = (None, false);
     let visit = |node: &LogicalPlan| {
         node.apply_expressions(|expression| {
             expression.apply(|e| {
                 if let Expr::ScalarFunction(call) = e
                     && call.func.signature().volatility != Volatility::Immutable
                 {
+                    is_drawn |= draws::is_call(call);
                     found.get_or_insert(call.func.name().to_string());
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -311,6 +324,7 @@ fn refuse_chance(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     plan.apply_with_subqueries(visit).map_err(|e| Refusal::from_datafusion(&e, sql))?;
     match found {
         None => Ok(()),
+        Some(_) if is_drawn => Err(draws::elsewhere(sql)),
         Some(name) => {
             let hint = "compare with a column or a constant instead, or leave the model out with --exclude";
             let written = match name.as_str() {
@@ -374,7 +388,7 @@ impl Node {
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
-            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input, .. } => vec![input],
             Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&join.left, &join.right],
             Op::Beside { input, parts, .. } => parts.iter().chain([input.as_ref()]).collect(),
@@ -388,7 +402,7 @@ impl Node {
             Op::Given | Op::Recurring { .. } => Vec::new(),
             Op::Map { input, .. } | Op::Reduce { input, .. } | Op::Recursion { input } => vec![input],
             Op::Top { input, .. } | Op::Regroup { input, .. } => vec![input],
-            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input } => vec![input],
+            Op::Temporal { input, .. } | Op::Ticks { input, .. } | Op::Stamp { input, .. } => vec![input],
             Op::Unnest { input, .. } => vec![input],
             Op::Join(join) => vec![&mut join.left, &mut join.right],
             Op::Beside { input, parts, .. } => parts.iter_mut().chain([input.as_mut()]).collect(),

@@ -36,7 +36,9 @@ pub fn definite(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             LogicalPlan::TableScan(scan) => LogicalPlan::TableScan(df::TableScan { fetch: None, ..scan }),
             LogicalPlan::Filter(filter) => LogicalPlan::Filter(safe_first(filter)),
             LogicalPlan::Sort(sort) => {
-                let expr = total(sort.expr, sort.input.schema());
+                let asked = sort.expr.into_iter().map(|by| apart_from_nulls(by, sort.input.schema()));
+                let asked = asked.collect::<DfResult<Vec<_>>>()?.concat();
+                let expr = total(asked, sort.input.schema());
                 LogicalPlan::Sort(df::Sort { expr, ..sort })
             }
             LogicalPlan::Limit(limit) => limited(limit)?,
@@ -75,6 +77,18 @@ fn safe_first(mut filter: df::Filter) -> df::Filter {
 /// Whether a cast of an integer, as the planner makes them to compare two types, holds every value.
 pub(super) fn is_wider(from: &DataType, to: &DataType) -> bool {
     from.is_integer() && matches!(to, DataType::Int64 | DataType::Float64 | DataType::Decimal128(20.., 0))
+}
+
+/// Within lists and structs NULL is more than all else. The executor takes it there for what it is of the whole, which is
+/// asked for apart if it shall stand at the other end.
+fn apart_from_nulls(by: SortExpr, schema: &DFSchema) -> DfResult<Vec<SortExpr>> {
+    match by.expr.get_type(schema)?.is_nested() && by.asc == by.nulls_first {
+        true => Ok(vec![
+            SortExpr::new(by.expr.clone().is_null(), !by.nulls_first, false),
+            SortExpr::new(by.expr, by.asc, !by.asc),
+        ]),
+        false => Ok(vec![by]),
+    }
 }
 
 /// By these, then by every column: only equal rows are left without an order.

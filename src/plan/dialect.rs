@@ -1,4 +1,5 @@
-//! SQL as it is read: Postgres', with `select * except (a)` and `exclude (a)`, and each argument of a call read once.
+//! SQL as it is read: Postgres', with `select * except (a)` and `exclude (a)`, structs as
+//! `{'a': 1}` and `struct(1 as a)`, and each argument of a call read once.
 //!
 //! That of sqlparser 0.61 reads each twice, as it may have a name: nested calls take twice as long with each level.
 
@@ -53,6 +54,12 @@ impl Dialect for Postgres {
         true
     }
     fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+    fn supports_struct_literal(&self) -> bool {
         true
     }
 

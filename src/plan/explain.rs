@@ -96,8 +96,9 @@ fn told(node: &Node, table: &dyn Fn(usize) -> String, model: &dyn Fn(usize) -> S
             };
             (format!("rows with the {of} of the clock"), format!("all arranged, and computed again as {next} begins"))
         }
-        Op::Stamp { .. } => {
-            ("rows with what the clock said when they came".to_string(), "incremental, all arranged".to_string())
+        Op::Stamp { drawn, .. } => {
+            let kept = if *drawn { "was drawn for each as they" } else { "the clock said when they" };
+            (format!("rows with what {kept} came"), "incremental, all arranged".to_string())
         }
         Op::Regroup { input, key, work, .. } => match key.is_empty() {
             true => (work.to_string(), "one group, every change computes all rows again".to_string()),

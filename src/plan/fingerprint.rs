@@ -27,7 +27,8 @@ impl Node {
             Op::Top { key, order, places, numbered, .. } => format!("top {key:?} {order:?} {places:?} {numbered}"),
             Op::Temporal { bounds, .. } => format!("temporal {bounds:?}"),
             Op::Ticks { tick, .. } => format!("ticks {tick:?}"),
-            Op::Stamp { .. } => "stamp".to_string(),
+            Op::Stamp { drawn: false, .. } => "stamp".to_string(),
+            Op::Stamp { drawn: true, .. } => "stamp and draw".to_string(),
             Op::Regroup { key, order, work, .. } => format!("regroup {key:?} {order:?} {}", work.identity()),
             Op::Beside { key, .. } => format!("beside {key}"),
             // What it is depends on where it stands: see `open`.

@@ -4,6 +4,7 @@
 //! `from` an alias names the column too, members of JSON are two lists, and `with ordinality` is one more, of numbers. And
 //! `(s).a` is the field of a struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
 
+use super::functions::filled;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
     SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut,
@@ -92,6 +93,17 @@ fn from_one(access: &mut AccessExpr) {
         && !matches!(index, Expr::Value(_))
     {
         *index = call("nullif", vec![call("greatest", vec![index.clone(), zero()]), zero()]);
+    }
+    if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None }) = access {
+        let bound = |bound: &Option<Expr>, least: &str| match bound {
+            Some(Expr::Value(_)) => None,
+            Some(bound) => {
+                Some(filled(&format!("case when $1 < {least} then {least} else $1 end"), std::slice::from_ref(bound)))
+            }
+            None => None,
+        };
+        *lower_bound = bound(lower_bound, "1").or(lower_bound.take()).or(Some(filled("1", &[])));
+        *upper_bound = bound(upper_bound, "0").or(upper_bound.take()).or(Some(filled("2147483647", &[])));
     }
 }
 

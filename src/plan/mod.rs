@@ -13,8 +13,8 @@
 //! Invariants:
 //! - Every node's schema is in row form: only types that `row::Codec` takes.
 //! - A model that cannot be maintained is computed as a whole when something has changed, and says so and why; one that
-//!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. Nothing that
-//!   depends on chance is frozen, it is refused. The clock is followed where a filter compares something with it, and
+//!   cannot be computed either is refused by name, with place, reason and a way out, before anything runs. What
+//!   depends on chance is drawn once for each row where it is a column of the result, and else refused. The clock is followed where a filter compares something with it, and
 //!   elsewhere by its day or hour; as a column of the result it says when the row came.
 //!
 //! DataFusion is named here and nowhere else.
@@ -27,6 +27,7 @@ mod copies;
 mod deep;
 mod definite;
 mod dialect;
+mod draws;
 pub mod exact;
 mod explain;
 mod fingerprint;
@@ -166,9 +167,11 @@ pub enum Op {
         input: Box<Node>,
         tick: Tick,
     },
-    /// Rows with one column more, the timestamp at which they came, which they keep for as long as they stay.
+    /// Rows with one column more, the timestamp at which they came, which they keep for as long as they stay; if `drawn`
+    /// with a seed of their own behind it.
     Stamp {
         input: Box<Node>,
+        drawn: bool,
     },
     /// Groups, being rows equal in `key`, each computed as a whole and in this order: windows, and aggregates that cannot
     /// forget. A group that cannot be computed becomes an error.

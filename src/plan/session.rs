@@ -50,7 +50,8 @@ pub fn session(home: &Relation) -> SessionState {
         state.register_udaf(function).expect("a session takes any function");
     }
     let own = [super::map::map(), super::series::series()];
-    for function in own.into_iter().chain(functions::functions()).chain(super::clock::functions()) {
+    let of_time_and_chance = super::clock::functions().into_iter().chain(super::draws::functions());
+    for function in own.into_iter().chain(functions::functions()).chain(of_time_and_chance) {
         state.register_udf(function).expect("a session takes any function");
     }
     state

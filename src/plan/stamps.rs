@@ -1,4 +1,4 @@
-//! The clock as a column of the result, `now() as loaded_at` → [`Op::Stamp`].
+//! The clock as a column of the result, `now() as loaded_at`, and chance → [`Op::Stamp`].
 //!
 //! ```text
 //!   with s as (select *, now() as loaded_at from t) select id, loaded_at from s join u using (id)
@@ -11,8 +11,8 @@
 
 use super::lower::{Lowered, Lowering};
 use super::temporal::as_written;
-use super::{Node, Op, Tick, clock};
-use arrow::datatypes::Field;
+use super::{Node, Op, Tick, clock, draws};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -107,7 +107,7 @@ fn read_above(plan: LogicalPlan, below: &[(DFSchemaRef, Stamps)]) -> DfResult<Lo
 fn by_nothing(plan: LogicalPlan, below: &[(DFSchemaRef, Stamps)]) -> DfResult<LogicalPlan> {
     Ok(match plan {
         LogicalPlan::Sort(mut sort) => {
-            sort.expr.retain(|by| !is_stamp(&by.expr));
+            sort.expr.retain(|by| !is_clock(&by.expr));
             if sort.expr.is_empty() { Arc::unwrap_or_clone(sort.input) } else { LogicalPlan::Sort(sort) }
         }
         LogicalPlan::Window(window) => {
@@ -115,8 +115,8 @@ fn by_nothing(plan: LogicalPlan, below: &[(DFSchemaRef, Stamps)]) -> DfResult<Lo
                 let name = e.schema_name().to_string();
                 let mut e = e.unalias_nested().data;
                 if let Expr::WindowFunction(function) = &mut e {
-                    function.params.partition_by.retain(|by| !is_stamp(by));
-                    function.params.order_by.retain(|by| !is_stamp(&by.expr));
+                    function.params.partition_by.retain(|by| !is_clock(by));
+                    function.params.order_by.retain(|by| !is_clock(&by.expr));
                 }
                 e.alias(name)
             });
@@ -196,7 +196,23 @@ fn stamp(e: &Expr) -> Option<Expr> {
     is_stamp(&e).then_some(e)
 }
 
-/// Whether it is the clock in some form, and nothing else: what tells one instant from another would have to change
+/// Whether it is the clock, which is the same for all rows; what is drawn for each is not.
+fn is_clock(e: &Expr) -> bool {
+    is_stamp(e) && !draws::reads(e)
+}
+
+/// Whether it is made of draws, and of nothing that rows have.
+fn is_drawn(e: &Expr) -> bool {
+    let of_rows = |e: &Expr| {
+        matches!(
+            e,
+            Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::AggregateFunction(_) | Expr::WindowFunction(_)
+        ) || matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::Unnest(_))
+    };
+    draws::reads(e) && !e.exists(|e| Ok(of_rows(e))).unwrap_or(true)
+}
+
+/// Whether it is drawn, or the clock in some form, and nothing else: what tells one instant from another would have to change
 /// when it comes.
 fn is_stamp(e: &Expr) -> bool {
     let mut is_form = true;
@@ -210,7 +226,7 @@ fn is_stamp(e: &Expr) -> bool {
         };
         Ok(TreeNodeRecursion::Continue)
     };
-    clock::reads(e) && Tick::of(e).is_none() && e.apply(visit).is_ok() && is_form
+    is_drawn(e) || clock::reads(e) && Tick::of(e).is_none() && e.apply(visit).is_ok() && is_form
 }
 
 impl Lowering<'_> {
@@ -225,7 +241,18 @@ impl Lowering<'_> {
         schema: &DFSchema,
     ) -> Lowered<Node> {
         let stamps: Vec<&Expr> = stamps.iter().collect();
-        let (node, bound, stamps) = self.beside_clock(rest, bound, &stamps, |input| Op::Stamp { input })?;
+        let drawn = stamps.iter().any(|e| draws::reads(e));
+        let (mut node, mut bound, mut stamps) =
+            self.beside_clock(rest, bound, &stamps, |input| Op::Stamp { input, drawn })?;
+        if drawn {
+            let seed = Schema::new(vec![Field::new(draws::SEED, DataType::Binary, true)]);
+            node.schema = Arc::new(Schema::new(
+                [node.schema.fields(), seed.fields()].into_iter().flatten().cloned().collect::<Vec<_>>(),
+            ));
+            let failed = |e| self.of_datafusion(&e);
+            bound = DFSchema::try_from(seed).and_then(|seed| bound.join(&seed)).map_err(failed)?;
+            stamps = stamps.into_iter().map(draws::drawn).collect::<DfResult<_>>().map_err(failed)?;
+        }
         let mut rest = bound.columns().into_iter().map(Expr::Column);
         let mut stamps = stamps.into_iter();
         let is_stamp = |column: usize| stamped.of(column).is_some();

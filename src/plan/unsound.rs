@@ -1,6 +1,7 @@
 //! What DataFusion computes otherwise than SQL means it, and without a word: refused, since a recompute would
 //! be as wrong as what is maintained.
 
+use super::functions::unknown_pattern;
 use super::lateral::is_lateral;
 use super::refusal::Refusal;
 use arrow::datatypes::DataType;
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, Logica
 pub(super) fn refuse_unsound(plan: &LogicalPlan, sql: &str) -> Result<(), Refusal> {
     let mut found = None;
     let visit = |node: &LogicalPlan| {
-        let rules = [unknown_in, lateral, using, intervals, approximate];
+        let rules = [unknown_in, lateral, using, intervals, approximate, patterns];
         let refusal = rules.iter().find_map(|rule| rule(node, sql));
         found = found.take().or(refusal);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -78,6 +79,20 @@ fn intervals(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
     };
     let hint = "group by their seconds, `extract(epoch from …)`";
     found.then(|| Refusal::new("rows are not grouped by intervals", hint).at_words(sql, &["interval"]))
+}
+
+/// A regular expression that would be a fault of every row.
+fn patterns(node: &LogicalPlan, sql: &str) -> Option<Refusal> {
+    let mut found = None;
+    let mut visit = |e: &Expr| {
+        found = found.take().or(unknown_pattern(e));
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    };
+    node.expressions().iter().try_for_each(|e| e.apply(&mut visit).map(|_| ())).ok()?;
+    let pattern = found?;
+    let reason = format!("`{pattern}` is no regular expression that is known here");
+    let hint = "write it without back references, `\\1`, and without looking ahead or behind, `(?=…)`";
+    Some(Refusal::new(reason, hint).at_words(sql, &[&format!("'{pattern}'")]))
 }
 
 fn unknown(e: &Expr) -> bool {

@@ -180,6 +180,12 @@ fn gives_nothing(query: &Query) -> bool {
     matches!(query.body.as_ref(), SetExpr::Select(select) if select.projection.is_empty())
 }
 
+/// Whether a collation compares bytes, as all text is compared here.
+fn is_by_bytes(collation: &ast::ObjectName) -> bool {
+    let name = collation.to_string().to_lowercase();
+    ["c", "posix", "ucs_basic", "default"].contains(&name.rsplit('.').next().unwrap_or_default().trim_matches('"'))
+}
+
 impl Visitor for PassedOver<'_> {
     type Break = Refusal;
 
@@ -193,6 +199,11 @@ impl Visitor for PassedOver<'_> {
                 let refusal = Refusal::new(reason, "put the value in quotes, or use `cast`");
                 let words = [typed.data_type.to_string(), typed.value.to_string()];
                 ControlFlow::Break(refusal.at_words(self.sql, &words.each_ref().map(String::as_str)))
+            }
+            ast::Expr::Collate { collation, .. } if !is_by_bytes(collation) => {
+                let reason = format!("text is not compared as `collate {collation}` would");
+                let refusal = Refusal::new(reason, "leave `collate` out, or write `collate \"C\"`, which is how it is");
+                ControlFlow::Break(refusal.at_words(self.sql, &["collate"]))
             }
             ast::Expr::InSubquery { subquery, .. } | ast::Expr::Subquery(subquery) if gives_nothing(subquery) => {
                 let refusal = Refusal::new("a select within an expression gives no column", "name one behind `select`");

@@ -53,7 +53,7 @@ const CASES: &[(&str, &str)] = &[
         "months before now",
         "select id\nfrom {{ source('shop', 'orders') }}\nwhere ordered_at > now() - interval '1 month'\n",
     ),
-    ("chance", "select id, random() as dice\nfrom {{ source('shop', 'orders') }}\n"),
+    ("chance", "select id\nfrom {{ source('shop', 'orders') }}\nwhere random() < 0.1\n"),
     (
         "an aggregate within a recursion",
         "with recursive n as (select 1 as i union all select max(i) + 1 from n)\nselect i from n\n",

@@ -86,6 +86,17 @@ fn what_nobody_sees_stamps_the_rows_of_those_that_read_it() {
     assert_eq!(planner.model(reader).stamps(), [1]);
 }
 
+/// Its draws cannot be told to an audit, where they do not go right to the result.
+#[test]
+fn what_nobody_sees_draws_only_for_what_selects_from_it() {
+    let mut planner = planned(&["select id, a, random() as r from t"]).expect("it is maintained");
+    planner.hide(0);
+    let reader = planner.compile(relation("reader"), "select r, id from m0 where a > 1").expect("it is maintained");
+    assert_eq!(planner.model(reader).stamps(), [0]);
+    let refusal = planner.compile(relation("joined"), "select m0.r, t.b from m0 join t on t.id = m0.id").err();
+    assert!(refusal.is_some_and(|refusal| refusal.reason.contains("not published")));
+}
+
 #[test]
 fn what_is_no_stamp_and_changes_with_each_microsecond_is_refused() {
     for sql in [

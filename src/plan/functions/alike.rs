@@ -1,4 +1,4 @@
-//! `coalesce`, `greatest`, `least` and `nullif`, whose arguments get one type: a text beside dates is taken for one, as
+//! `coalesce`, `greatest`, `least` and `nullif`, whose arguments get one type: a text beside dates or lists is one, as
 //! Postgres takes a literal. DataFusion finds no type that both have.
 //!
 //! It makes a case of `coalesce`, in which each argument stands twice, and of one within another four times, and so on. Here
@@ -7,17 +7,19 @@
 use super::operators::is_text;
 use super::own::TIMESTAMP;
 use crate::plan::definite::is_wider;
+use crate::row::list_of;
 use arrow::array::Array;
 use arrow::compute::is_not_null;
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::functions::core::{coalesce, greatest, least, nullif};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs};
-use datafusion::logical_expr::{ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit, when};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -98,7 +100,7 @@ impl ScalarUDFImpl for Alike {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> DfResult<Vec<DataType>> {
-        let beside_text = |of: &&DataType| of.is_temporal() || **of == DataType::Boolean;
+        let beside_text = |of: &&DataType| of.is_temporal() || matches!(of, DataType::Boolean | DataType::List(_));
         let mut given = given.to_vec();
         if let Some(other) = given.iter().find(beside_text).cloned() {
             given.iter_mut().filter(|of| is_text(of)).for_each(|of| *of = other.clone());
@@ -109,6 +111,13 @@ impl ScalarUDFImpl for Alike {
             let moment = if given.iter().any(zoned) { super::own::zoned() } else { TIMESTAMP };
             let moments = given.iter_mut().filter(|of| matches!(of, DataType::Date32 | DataType::Timestamp(..)));
             moments.for_each(|of| *of = moment.clone());
+        }
+        // Lists of one kind of items.
+        let items = |of: &DataType| if let DataType::List(item) = of { Some(item.data_type().clone()) } else { None };
+        let common = given.iter().filter_map(items).map(Some);
+        let common = common.reduce(|one, other| comparison_coercion(&one?, &other?)).flatten();
+        if let Some(common) = common.map(list_of) {
+            given.iter_mut().filter(|of| matches!(of, DataType::List(_))).for_each(|of| *of = common.clone());
         }
         let fields: Vec<FieldRef> = given.into_iter().map(|of| Arc::new(Field::new("", of, true))).collect();
         let common = fields_with_udf(&fields, self.inner.as_ref())?;
@@ -127,6 +136,13 @@ impl ScalarUDFImpl for Alike {
     fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
         if self.name() == "coalesce" && !args.iter().skip(1).any(|e| may_fail(e, context)) {
             return Ok(ExprSimplifyResult::Original(args));
+        }
+        // Arrow has no function of its own to compare lists.
+        if let ("nullif", [one, other]) = (self.name(), args.as_slice())
+            && let of @ DataType::List(_) = context.get_data_type(one)?
+        {
+            let case = when(one.clone().eq(other.clone()), lit(ScalarValue::try_from(&of)?)).otherwise(one.clone())?;
+            return Ok(ExprSimplifyResult::Simplified(case));
         }
         self.inner.simplify(args, context)
     }

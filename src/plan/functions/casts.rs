@@ -5,7 +5,7 @@ use super::calendar::timestamp_text;
 use super::checked::checked;
 use super::expressions::each;
 use super::own::{Args, INTERVAL, TIMESTAMP, bad, invoke};
-use super::{intervals, json_made, parse};
+use super::{intervals, json_made, list, parse};
 use crate::row::JSON;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
@@ -34,6 +34,8 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("interval as text", "`1 year 2 mons 3 days 04:05:06`"),
     ("double, numeric as integer", "rounded: doubles half to even, numerics half away from zero"),
     ("double as numeric", "its first 15 digits"),
+    ("bytea as text", "hexadecimal, `\\x4142`"),
+    ("text as list", "`{a,\"b c\",NULL}`"),
     ("text as anything", "with spaces around; numbers, `yes`, `1e3`, `May 17, 2024`; else an error"),
     ("numeric", "without a scale: 38 digits, 10 of them behind the point"),
 ];
@@ -43,10 +45,12 @@ fn differs(from: &DataType, to: &DataType) -> bool {
     use DataType as D;
     match (from, to) {
         (D::Float32 | D::Float64 | D::Date32 | D::Timestamp(..) | D::FixedSizeBinary(16), D::Utf8) => true,
-        (D::Interval(_) | D::Duration(_) | D::List(_), D::Utf8) => true,
+        (D::Interval(_) | D::Duration(_) | D::List(_) | D::Binary, D::Utf8) => true,
         (D::Utf8 | D::Utf8View, &JSON) => true,
         (D::Float32 | D::Float64 | D::Decimal128(..), to) if to.is_integer() => true,
         (D::Float32 | D::Float64, D::Decimal128(..)) => true,
+        (D::List(from), D::List(to)) => differs(from.data_type(), to.data_type()),
+        (D::Utf8 | D::LargeUtf8 | D::Utf8View, D::List(_)) => true,
         (D::Utf8 | D::LargeUtf8 | D::Utf8View, to) => {
             to.is_integer()
                 || matches!(to, D::Float32 | D::Float64 | D::Decimal128(..) | D::Boolean | D::Date32 | D::Interval(_))
@@ -172,9 +176,19 @@ fn by_arrow(array: &ArrayRef, to: &DataType) -> DfResult<ArrayRef> {
     Ok(cast_with_options(array, to, &options)?)
 }
 
+/// Values as another type.
+pub(super) fn cast_of(array: &ArrayRef, to: &DataType) -> DfResult<ArrayRef> {
+    match differs(array.data_type(), to) {
+        true => cast(&Args { columns: vec![array.clone()], rows: array.len() }, to),
+        false => by_arrow(array, to),
+    }
+}
+
 fn cast(args: &Args, to: &DataType) -> DfResult<ArrayRef> {
     let array = &args.columns[0];
     match (array.data_type(), to) {
+        (DataType::List(_), DataType::List(item)) => list::items_as(array, item.data_type()),
+        (_, DataType::List(item)) => list::read(by_arrow(array, &DataType::Utf8)?.as_string::<i32>(), item.data_type()),
         (_, DataType::Utf8) => text_of(array),
         (_, &JSON) => json_made::read(array),
         (DataType::Float32 | DataType::Float64, DataType::Decimal128(precision, scale)) => {
@@ -305,6 +319,10 @@ pub(super) fn text_of(array: &ArrayRef) -> DfResult<ArrayRef> {
         DataType::FixedSizeBinary(16) => {
             let values = array.as_fixed_size_binary().iter();
             texts(values.map(|value| value.and_then(|bytes| Some(uuid::Uuid::from_slice(bytes).ok()?.to_string()))))
+        }
+        DataType::Binary => {
+            let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            texts(array.as_binary::<i32>().iter().map(|bytes| Some(format!("\\x{}", hexadecimal(bytes?)))))
         }
         DataType::List(_) => {
             let of_list = |items: Option<ArrayRef>| items.map(|items| list_text(&items)).transpose();

@@ -10,16 +10,19 @@
 //! argument is NULL unless it says otherwise, and an error, which names the value, where Postgres raises one.
 
 mod alike;
+mod bucket;
 mod calendar;
 mod casts;
 mod checked;
 mod expressions;
+mod format;
 pub(super) mod intervals;
 mod json;
 mod json_changed;
 mod json_made;
 mod json_rows;
 mod json_value;
+mod list;
 mod literals;
 mod number;
 mod operators;
@@ -29,6 +32,7 @@ mod parts;
 mod pattern;
 pub(super) mod quantified;
 mod regexp;
+mod spelled;
 mod text;
 mod time;
 mod types;
@@ -38,6 +42,8 @@ pub(super) use alike::is_total;
 pub(super) use casts::Casts;
 pub(super) use checked::shown;
 pub(super) use operators::Operators;
+pub(super) use regexp::unknown_pattern;
+pub(super) use spelled::filled;
 pub(super) use types::Types;
 pub(super) use written::rewrite;
 
@@ -47,10 +53,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// All functions of our own that SQL may name, family by family.
-fn table() -> [(&'static str, &'static [Function]); 8] {
+fn table() -> [(&'static str, &'static [Function]); 10] {
     [
         ("Text", text::FUNCTIONS),
+        ("Formats", format::FUNCTIONS),
         ("Numbers", number::FUNCTIONS),
+        ("Buckets", bucket::FUNCTIONS),
         ("Dates and times", time::FUNCTIONS),
         ("JSON", json::FUNCTIONS),
         ("JSON of values", json_made::FUNCTIONS),
@@ -69,6 +77,7 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
         .map(own)
         .chain(alike::functions())
         .chain(quantified::functions())
+        .chain(list::functions())
         .collect()
 }
 
@@ -89,6 +98,10 @@ pub fn document() -> String {
         for (written, meaning) in rows {
             let _ = writeln!(text, "| `{}` | {meaning} |", written.replace('|', "\\|"));
         }
+    }
+    let _ = write!(text, "\n## Other names\n\n| written | meaning |\n|---|---|\n");
+    for (written, meaning) in spelled::rows() {
+        let _ = writeln!(text, "| `{written}` | {} |", meaning.replace('|', "\\|").replace('\n', " "));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Operators that DataFusion's binder has not, or takes for something else; and `extract`, `substring`, `position`.
 
 use super::own::{Function, INTERVAL, Own};
-use super::{casts, json, json_changed, number, parts, regexp, text, time, types};
+use super::{casts, json, json_changed, list, number, parts, regexp, text, time, types};
 use crate::plan::clock;
 use crate::row::JSON;
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
@@ -19,6 +19,8 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("jsonb || jsonb, jsonb - key, jsonb - place, jsonb - keys, jsonb #- path", "with more, with less"),
     ("text ~ pattern, text ~* pattern, text !~ pattern, text !~* pattern", "`regexp_like`"),
     ("x ^ y", "`power(x, y)`"),
+    ("list @> list, list <@ list, list && list", "whether all items are there, or some; NULLs never are"),
+    ("list = '{a,b}'", "a text beside a list is read as one"),
     ("integer + integer, integer - integer, integer * integer", "an error beyond the type"),
     ("double / double", "an error where the divisor is 0"),
     ("numeric * numeric", "all digits; at least 16 behind the point, rounded, where there are more than 38"),
@@ -58,9 +60,11 @@ fn days(by: &Expr, sign: i32) -> Option<Expr> {
 }
 
 impl ExprPlanner for Operators {
-    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DfResult<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(&self, mut raw: RawBinaryExpr, schema: &DFSchema) -> DfResult<PlannerResult<RawBinaryExpr>> {
         let types = (raw.left.get_type(schema), raw.right.get_type(schema));
-        let (Ok(of_left), Ok(of_right)) = types else { return Ok(PlannerResult::Original(raw)) };
+        let (Ok(mut of_left), Ok(mut of_right)) = types else { return Ok(PlannerResult::Original(raw)) };
+        as_list(&mut raw.left, &mut of_left, &of_right);
+        as_list(&mut raw.right, &mut of_right, &of_left);
         Ok(match planned(&raw, &of_left, &of_right) {
             Some(e) => PlannerResult::Planned(e),
             None => PlannerResult::Original(raw),
@@ -149,8 +153,17 @@ fn read_as(e: &Expr, beside: &DataType, op: &Op) -> Option<DataType> {
     })
 }
 
+/// A literal beside a list is one: `l = '{1,2}'`.
+fn as_list(e: &mut Expr, of: &mut DataType, beside: &DataType) {
+    let is_text =
+        matches!(e, Expr::Literal(text, _) if text.try_as_str().flatten().is_some_and(|text| text.starts_with('{')));
+    if is_text && matches!(beside, DataType::List(_)) {
+        (*e, *of) = (cast(e.clone(), beside.clone()), beside.clone());
+    }
+}
+
 fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Option<Expr> {
-    use DataType::{Date32 as Date, Decimal128, Duration, Float32, Float64, Interval, Timestamp};
+    use DataType::{Date32 as Date, Decimal128, Duration, Float32, Float64, Interval, List, Timestamp};
     let (left, right) = (&raw.left, &raw.right);
     let both = || vec![left.clone(), right.clone()];
     let swapped = || vec![right.clone(), left.clone()];
@@ -199,6 +212,11 @@ fn planned(raw: &RawBinaryExpr, of_left: &DataType, of_right: &DataType) -> Opti
             let found = call(regexp::FUNCTIONS, "regexp_like", args);
             if matches!(raw.op, Op::PGRegexNotMatch | Op::PGRegexNotIMatch) { !found } else { found }
         }
+        (Op::StringConcat, List(_), DataType::Null) => left.clone(),
+        (Op::StringConcat, DataType::Null, List(_)) => right.clone(),
+        (Op::AtArrow, List(_), List(_)) => list::holds(left.clone(), right.clone()),
+        (Op::ArrowAt, List(_), List(_)) => list::holds(right.clone(), left.clone()),
+        (Op::PGOverlap, List(_), List(_)) => list::meets(left.clone(), right.clone()),
         (Op::PGExp, _, _) => call(number::FUNCTIONS, "power", both()),
 
         (Op::Plus, Date, number) if number.is_integer() => match days(right, 1) {

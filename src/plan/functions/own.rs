@@ -42,6 +42,8 @@ pub(super) enum Kind {
     /// A date, as its midnight in UTC.
     DateAsZoned,
     Interval,
+    /// A list, as it is.
+    List,
     /// Anything, as it is; in the last place: any number of them.
     Any,
 }
@@ -53,6 +55,8 @@ impl Kind {
         let zone = |tz: &Option<Arc<str>>| tz.is_some();
         let fits = match (self, of) {
             (Kind::Any, of) => return Some(of.clone()),
+            (Kind::List, D::List(_)) => return Some(of.clone()),
+            (Kind::List, _) => false,
             (_, D::Null) => true,
             (Kind::Keys, D::List(_)) => return Some(list_of(D::Utf8)),
             (Kind::Keys, D::Utf8) => true,
@@ -74,7 +78,7 @@ impl Kind {
 
     fn data_type(self) -> DataType {
         match self {
-            Kind::Text | Kind::Keys | Kind::Any => DataType::Utf8,
+            Kind::Text | Kind::Keys | Kind::List | Kind::Any => DataType::Utf8,
             Kind::Json => JSON,
             Kind::Integer => DataType::Int64,
             Kind::Decimal => DataType::Decimal128(20, 0),

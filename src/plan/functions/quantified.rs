@@ -1,6 +1,7 @@
 //! `x = any(list)`, `x <> all(list)` and their like: NULL where an item that is NULL might have decided.
 
 use super::own::{Args, bad, invoke};
+use crate::row::list_of;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, UInt32Array};
 use arrow::compute::{kernels::cmp, take};
 use arrow::datatypes::{DataType, Field};
@@ -77,6 +78,10 @@ impl ScalarUDFImpl for Quantified {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> DfResult<Vec<DataType>> {
+        // A list as it is written in text.
+        if let [of, DataType::Utf8] = given {
+            return Ok(vec![of.clone(), list_of(of.clone())]);
+        }
         let [of, DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)] = given else {
             return plan_err!("`any` and `all` take a list or a subquery");
         };

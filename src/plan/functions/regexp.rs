@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, ListBuilder, StringArray,
 use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use datafusion::functions::regex::compile_regex;
+use datafusion::logical_expr::Expr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -107,6 +108,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
         differs: "takes `%` and `_` for themselves",
     },
 ];
+
+/// Why a pattern that is written in SQL cannot be taken, if it stands there and cannot.
+pub(in crate::plan) fn unknown_pattern(e: &Expr) -> Option<String> {
+    let Expr::ScalarFunction(call) = e else { return None };
+    let name = call.func.name();
+    let is_one = name == "substr" || name != "similar_to" && FUNCTIONS.iter().any(|function| function.name == name);
+    let Expr::Literal(pattern, _) = call.args.get(1).filter(|_| is_one)? else { return None };
+    let pattern = pattern.try_as_str().flatten()?;
+    finder(pattern, "").is_err().then(|| pattern.to_string())
+}
 
 /// The places of a match and of its groups.
 type Match = Vec<Option<Range<usize>>>;

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result as DfResult;
 use std::sync::Arc;
 
-use Kind::{Any, Integer, Text};
+use Kind::{Any, Integer, List, Text};
 
 const TEXT: fn(&[DataType]) -> DataType = |_| DataType::Utf8;
 const INT: fn(&[DataType]) -> DataType = |_| DataType::Int32;
@@ -147,7 +147,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "length",
-        aliases: &["char_length", "character_length", "len"],
+        aliases: &["char_length", "character_length"],
         takes: &[&[Text]],
         gives: INT,
         work: |args| {
@@ -157,13 +157,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
         differs: "the same, of wider arguments",
     },
     Function {
-        name: "quote_literal",
+        name: "len",
         aliases: &[],
-        takes: &[&[Text]],
-        gives: TEXT,
-        work: |args| texts(args, |row| Ok(format!("'{}'", args.text(0, row).replace('\'', "''")))),
-        does: "a text as SQL writes it",
-        differs: "none",
+        takes: &[&[Text], &[List]],
+        gives: INT,
+        work: |args| match args.columns[0].as_list_opt::<i32>() {
+            Some(lists) => Ok(Arc::new(args.each::<Int32Array, _>(|row| Ok(Some(lists.value_length(row))))?)),
+            None => Ok(Arc::new(args.each::<Int32Array, _>(|row| Ok(Some(args.text(0, row).chars().count() as i32)))?)),
+        },
+        does: "how many characters, or items of a list; no function of Postgres'",
+        differs: "none of lists",
     },
     Function {
         name: "string_to_array",
@@ -279,7 +282,7 @@ fn concat(args: &Args, between: Option<usize>) -> DfResult<StringArray> {
 }
 
 /// As text, with `t` and `f` for booleans: what Postgres prints, not what a cast gives.
-fn as_output(array: &ArrayRef) -> DfResult<ArrayRef> {
+pub(super) fn as_output(array: &ArrayRef) -> DfResult<ArrayRef> {
     match array.data_type() {
         DataType::Boolean => {
             let words = array.as_boolean().iter().map(|is| is.map(|is| if is { "t" } else { "f" }));

@@ -1,6 +1,7 @@
 //! What DataFusion's binder cannot bind, or would bind wrongly, written so that it can: in the SQL's own tree.
 
 use super::literals;
+use super::spelled::{arguments, filled, spelled};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CastKind, CharacterLength, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
     Statement, Value, VisitMut, VisitorMut,
@@ -24,6 +25,8 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("dateadd(day, 1, x), datediff(day, x, y)", "the unit as a word or as text"),
     ("(a, b) = (1, 2), (a, b) < (1, 2), (a, b) in ((1, 2), (3, 4))", "value by value"),
     ("x = any(list), x <> all(list)", "NULL where an item that is NULL might have decided"),
+    ("x like any (array['a%', 'b%'])", "`x like 'a%' or x like 'b%'`"),
+    ("x collate \"C\"", "`x`: all text is compared so"),
     ("1, 1e5, 1e300", "an int where something is made of it, a numeric, a double"),
     ("approx_distinct(x), approx_count_distinct(x)", "`count(distinct x)`, which is exact"),
     ("approx_median(x)", "`median(x)`, which is exact"),
@@ -123,32 +126,28 @@ impl VisitorMut for Rewrite {
                     *e = made;
                     return ControlFlow::Continue(());
                 }
-                // To DataFusion its text is larger than others, which is how JSON is told from text.
-                if name == "string_agg" {
-                    let expr = Box::new(std::mem::replace(e, null()));
-                    let data_type = DataType::Text;
-                    *e = Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, array: false };
-                    return ControlFlow::Continue(());
-                }
                 make_exact(function, &name);
                 match name.as_str() {
                     "make_interval" => in_place(function, INTERVAL_PARTS),
-                    "age" => since_today(function),
                     "coalesce" => flattened(function),
                     _ => {}
                 }
-                // All items that are so, not the first.
-                if ["array_remove", "array_replace"].contains(&name.as_str()) {
-                    function.name = ast::ObjectName::from(vec![ast::Ident::new(format!("{name}_all"))]);
+                if let Some(other) = spelled(function, &name) {
+                    *e = other;
                 }
-                // An empty list has no length.
-                if name == "array_length" {
-                    let length = std::mem::replace(e, null());
-                    let expr = Box::new(call("nullif", vec![length, Expr::value(Value::Number("0".into(), false))]));
-                    let data_type = DataType::Integer(None);
-                    *e = Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, array: false };
+                // To DataFusion its text is larger than others, which is how JSON is told from text.
+                if matches!(e, Expr::Function(function) if called(function) == "string_agg") {
+                    *e = filled("$1::text", &[std::mem::replace(e, null())]);
                 }
             }
+            Expr::Collate { expr, .. } => *e = std::mem::replace(expr.as_mut(), null()),
+            Expr::UnaryOp { op: ast::UnaryOperator::BitwiseNot, expr } => {
+                *e = filled("$1 # -1", &[std::mem::replace(expr.as_mut(), null())]);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
+                *e = filled("starts_with($1, $2)", &[left.as_ref().clone(), right.as_ref().clone()]);
+            }
+            Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(e),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -242,13 +241,28 @@ fn flattened(function: &mut ast::Function) {
         .collect();
 }
 
-/// `age(x)` is `age(current_date, x)`.
-fn since_today(function: &mut ast::Function) {
-    if let FunctionArguments::List(list) = &mut function.args
-        && list.args.len() == 1
-    {
-        list.args.insert(0, FunctionArg::Unnamed(FunctionArgExpr::Expr(call("current_date", Vec::new()))));
+/// `x like any (array['a%', 'b%'])`: one or the other.
+fn like_any(e: &mut Expr) {
+    let (Expr::Like { pattern, .. } | Expr::ILike { pattern, .. }) = &*e else { return };
+    let mut patterns = pattern.as_ref();
+    while let Expr::Nested(inner) = patterns {
+        patterns = inner;
     }
+    let patterns = match patterns {
+        // `array[…]` is a call by now.
+        Expr::Function(call) => arguments(call).unwrap_or_default(),
+        Expr::Tuple(patterns) => patterns.clone(),
+        one => vec![one.clone()],
+    };
+    let one = |one: Expr| {
+        let mut like = e.clone();
+        if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = &mut like {
+            (*any, **pattern) = (false, one);
+        }
+        like
+    };
+    let either = patterns.into_iter().map(one).reduce(|one, other| filled("$1 or $2", &[one, other]));
+    *e = Expr::Nested(Box::new(either.unwrap_or(Expr::value(Value::Boolean(false)))));
 }
 
 /// What is near enough depends on the order of rows, which none has: so it is exact.
