@@ -11,10 +11,9 @@ use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateView, Delete, Expr, FromTable, Ident, Insert,
     ObjectName, ObjectType, Statement, TableFactor, TableObject, TableWithJoins, Update,
 };
-use datafusion::sql::sqlparser::parser::Parser;
-use driftless::plan::Postgres;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use driftless::plan::recompute::Recompute;
-use driftless::plan::{Compiled, Planner, Refusal, readable};
+use driftless::plan::{Compiled, Planner, Postgres, Refusal, tokens};
 use driftless::row::{Clock, Codec, Diff, JSON, Moment, Row, Table, TableName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +99,10 @@ impl Database {
         {
             return Outcome::Done;
         }
-        let statements = match Parser::parse_sql(&Postgres, &readable(sql)) {
+        let parsed = tokens(sql)
+            .map_err(ParserError::from)
+            .and_then(|tokens| Parser::new(&Postgres).with_tokens_with_locations(tokens).parse_statements());
+        let statements = match parsed {
             Ok(statements) => statements,
             Err(error) => return failed(error),
         };

@@ -1,33 +1,37 @@
 //! SQL as it is read: Postgres', with `select * except (a)` and `exclude (a)`, structs as
 //! `{'a': 1}` and `struct(1 as a)`, and each argument of a call read once.
 //!
-//! That of sqlparser 0.61 reads each twice, as it may have a name: nested calls take twice as long with each level.
+//! That of sqlparser 0.61 reads each twice, as it may have a name: nested calls take twice as long with each level. And it
+//! knows words that Postgres does not.
 
-use super::refusal::tokens;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError, Whitespace};
 use std::any::TypeId;
-use std::borrow::Cow;
 
-/// The same SQL, each word in its place, without `lateral` before a function: it means nothing there, and sqlparser takes
-/// no `with ordinality` behind it.
-pub fn readable(sql: &str) -> Cow<'_, str> {
-    const WORD: &str = "lateral";
-    let has = |word: &str| sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
-    if !has(WORD) || !has("ordinality") {
-        return Cow::Borrowed(sql);
-    }
-    let mut lines: Vec<Vec<char>> = sql.split('\n').map(|line| line.chars().collect()).collect();
-    for pair in tokens(sql).windows(2) {
-        let [(Token::Word(word), line, column), (Token::Word(_), ..)] = pair else { continue };
-        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(WORD) {
-            lines[line - 1][column - 1..column - 1 + WORD.len()].fill(' ');
+/// The words and signs of SQL. `top` is a name as any other; and `lateral` goes before a function, which is lateral as it
+/// is, since sqlparser knows no `with ordinality` behind it.
+pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    let mut tokens = Tokenizer::new(&Postgres, sql).tokenize_with_location()?;
+    let is = |token: &Token, keyword| matches!(token, Token::Word(word) if word.keyword == keyword);
+    let mut next = None;
+    for at in (0..tokens.len()).rev() {
+        let is_call = matches!(next, Some(Token::Word(_)));
+        let token = &mut tokens[at].token;
+        if is(token, Keyword::LATERAL) && is_call {
+            *token = Token::Whitespace(Whitespace::Space);
+        } else if is(token, Keyword::TOP)
+            && let Token::Word(word) = token
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+        if !matches!(token, Token::Whitespace(_)) {
+            next = Some(token.clone());
         }
     }
-    let lines: Vec<String> = lines.into_iter().map(String::from_iter).collect();
-    Cow::Owned(lines.join("\n"))
+    Ok(tokens)
 }
 
 #[derive(Debug)]
@@ -85,7 +89,10 @@ impl Dialect for Postgres {
         ITS.prec_value(of)
     }
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
-        ITS.parse_statement(parser)
+        match parser.peek_keyword(Keyword::TABLE) {
+            true => Some(parser.parse_query().map(Statement::Query)),
+            false => ITS.parse_statement(parser),
+        }
     }
     as_its!(
         supports_unicode_string_literal,

@@ -1,14 +1,14 @@
 //! Functions that give many rows, as Postgres has them: in `from` and in what is selected → `unnest` of a list.
 //!
-//! `generate_series(1, 3)`, wherever it may stand, is `unnest(generate_series(1, 3))`: to DataFusion it is a list. In
+//! `generate_series(1, 3)`, wherever it may stand, is `unnest(generate_series(1, 3))`: to DataFusion it is a list. So with
+//! what splits a text. In
 //! `from` an alias names the column too, members of JSON are two lists, and `with ordinality` is one more, of numbers. And
 //! `(s).a` is the field of a struct; and `array[…]` may read columns outside, which DataFusion does not see in it.
 
 use super::functions::filled;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut,
-    VisitorMut,
+    Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -47,9 +47,6 @@ impl VisitorMut for Unnested {
 
     fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
         self.within_lists -= usize::from(takes_lists(e));
-        if let Some(list) = array_of_items(e) {
-            *e = list;
-        }
         if let Some(list) = part_of_rows(e) {
             *e = call("unnest", vec![list]);
         }
@@ -202,6 +199,7 @@ fn rows(name: &str, arguments: &[FunctionArg]) -> Option<Rows> {
         "unnest" => Rows::of(arguments),
         "generate_series" | "range" => Rows::of(vec![called(name)]),
         "string_to_table" => Rows::of(vec![called("string_to_array")]),
+        "regexp_split_to_table" => Rows::of(vec![called("regexp_split_to_array")]),
         "json_array_elements" | "jsonb_array_elements" => Rows { lists: vec![called("json_items")], names: &["value"] },
         "json_array_elements_text" | "jsonb_array_elements_text" => {
             Rows { lists: vec![called("json_items_text")], names: &["value"] }
@@ -215,6 +213,13 @@ fn rows(name: &str, arguments: &[FunctionArg]) -> Option<Rows> {
         }
         _ => return None,
     })
+}
+
+/// What a function is called that gives the rows of one list, and its column, if not as itself.
+pub fn one_list(name: &ObjectName, arguments: &[FunctionArg]) -> Option<(String, Option<&'static str>)> {
+    let name = simple(name)?;
+    let Rows { lists, names } = rows(&name, arguments)?;
+    (lists.len() == 1).then(|| (name, names.first().copied()))
 }
 
 /// What `(jsonb_each(x)).key` unnests.
@@ -257,44 +262,4 @@ fn typed_rows(factor: &TableFactor) -> Option<TableFactor> {
     let query = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).ok()?.parse_query().ok()?;
     let alias = TableAlias { columns: Vec::new(), ..alias.clone() };
     Some(TableFactor::Derived { lateral: true, subquery: query, alias: Some(alias), sample: None })
-}
-
-/// `array(select jsonb_array_elements_text(x))`, or of the column that it gives in `from`: the list itself, empty for NULL.
-fn array_of_items(e: &Expr) -> Option<Expr> {
-    let Expr::Function(function) = e else { return None };
-    let FunctionArguments::Subquery(query) = &function.args else { return None };
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let [item] = select.projection.as_slice() else { return None };
-    let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) = item else { return None };
-    let (list, all) = match select.from.as_slice() {
-        [] => (only_argument(value, "unnest")?, format!("SELECT {item}")),
-        [from] => {
-            let TableFactor::UNNEST { array_exprs, alias: Some(alias), .. } = &from.relation else { return None };
-            let name = match value {
-                Expr::Identifier(name) => name,
-                Expr::CompoundIdentifier(names) => names.last()?,
-                _ => return None,
-            };
-            let ([list], [column]) = (array_exprs.as_slice(), alias.columns.as_slice()) else { return None };
-            let is_it = [&alias.name, &column.name].iter().any(|of| of.value.eq_ignore_ascii_case(&name.value));
-            (is_it.then_some(list)?, format!("SELECT {item} FROM {from}"))
-        }
-        _ => return None,
-    };
-    // Nothing else is asked for.
-    if called(e)? != "array" || query.to_string() != all {
-        return None;
-    }
-    let name = called(list).filter(|name| ["json_items", "json_items_text"].contains(&name.as_str()))?;
-    let empty = call(&name, vec![Expr::value(Value::SingleQuotedString("[]".into()))]);
-    Some(call("coalesce", vec![list.clone(), empty]))
-}
-
-fn only_argument<'a>(e: &'a Expr, name: &str) -> Option<&'a Expr> {
-    let Expr::Function(function) = e else { return None };
-    let FunctionArguments::List(list) = &function.args else { return None };
-    match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] if called(e)? == name => Some(argument),
-        _ => None,
-    }
 }

@@ -20,6 +20,7 @@
 //! DataFusion is named here and nowhere else.
 
 mod aggregate;
+mod arrays;
 mod caught;
 mod clock;
 mod compile;
@@ -31,6 +32,7 @@ mod draws;
 pub mod exact;
 mod explain;
 mod fingerprint;
+mod firsts;
 mod from;
 pub mod functions;
 mod instants;
@@ -40,6 +42,8 @@ mod lengths;
 mod lower;
 mod map;
 mod marked;
+mod marks;
+mod names;
 mod nullable;
 mod ordered;
 mod percentiles;
@@ -51,6 +55,7 @@ mod regroup;
 mod rerun;
 mod series;
 mod session;
+mod sets;
 mod several;
 mod single;
 mod sliding;
@@ -66,12 +71,13 @@ mod tuples;
 mod unnest;
 mod unsound;
 mod using;
+mod values;
 mod window;
 mod with;
 mod zeros;
 
 pub use compile::{Compiled, Planner};
-pub use dialect::{Postgres, readable};
+pub use dialect::{Postgres, tokens};
 pub use explain::{Explained, explain};
 pub use instants::{Bound, span};
 pub use program::Program;

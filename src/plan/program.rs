@@ -9,7 +9,7 @@ use super::caught::caught;
 use super::lengths;
 use super::session::row_form;
 use crate::row::{Cells, Codec, Rows};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, prep_null_mask_filter};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -249,6 +249,10 @@ pub fn convert(array: &ArrayRef, to: &Field) -> Result<ArrayRef, String> {
         return Ok(converted);
     }
     debug_assert!(row_form(array.data_type()).is_some());
+    if to.data_type().is_null() {
+        // Its row form is text, of which there is none.
+        return Ok(new_null_array(to.data_type(), array.len()));
+    }
     let options = CastOptions { safe: false, ..Default::default() };
     cast_with_options(array, to.data_type(), &options).map_err(|e| e.to_string())
 }

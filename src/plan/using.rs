@@ -21,6 +21,7 @@ impl VisitorMut for Using {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        each_select(&mut query.body, &mut exchanged);
         let mut merged = Merged::default();
         each_select(&mut query.body, &mut |select| merged = named(select));
         // Of a union only outputs have names.
@@ -34,6 +35,20 @@ impl VisitorMut for Using {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `a natural right join b` is `b natural left join a`, as far as nobody asks for all columns, in their order.
+fn exchanged(select: &mut Select) {
+    let has_all = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    if let [from] = select.from.as_mut_slice()
+        && let [join] = from.joins.as_mut_slice()
+        && let JoinOperator::Right(of) | JoinOperator::RightOuter(of) = &join.join_operator
+        && *of == JoinConstraint::Natural
+        && !has_all
+    {
+        join.join_operator = JoinOperator::Left(JoinConstraint::Natural);
+        std::mem::swap(&mut from.relation, &mut join.relation);
     }
 }
 

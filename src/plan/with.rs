@@ -3,30 +3,33 @@
 //! It binds a recursion without its list of columns, without what follows the selects (`order by`, `limit`), and
 //! without a `with` before them. The names are written into the first select here; the rest is refused.
 
+use super::arrays::aggregated;
 use super::copies::copies;
 use super::deep::{lowered, refuse_long, refuse_long_query, refuse_nested};
-use super::dialect::{Postgres, readable};
+use super::dialect::{Postgres, tokens};
+use super::firsts::numbered;
 use super::from::unnested;
 use super::functions;
 use super::lateral::plain;
+use super::names::{distinct, name_computed};
 use super::refusal::{MORE_THAN_ONE, NOTHING, Refusal};
+use super::sets::listed;
 use super::several::apart;
 use super::single::single_values;
 use super::sliding::counted;
 use super::table_row::bound;
 use super::tuples::singly;
 use super::using::qualified;
-use datafusion::common::{Result as DfResult, plan_err};
+use super::values::selected;
+use datafusion::common::{DataFusionError, Result as DfResult, plan_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, Cte, LimitClause, Query, SelectItem, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor,
-    VisitorMut,
+    self, Cte, LimitClause, Query, SetExpr, SetOperator, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
-use std::collections::HashSet;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use std::ops::ControlFlow;
 
 /// The plan of a model, as it is bound, with subqueries that stand for one value made single and apart, copies and values counted, and
@@ -34,8 +37,15 @@ use std::ops::ControlFlow;
 pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
     let mut statement = parse(state, sql)?;
     if let Statement::Statement(statement) = &mut statement {
+        selected(statement.as_mut());
+        aggregated(statement.as_mut());
         singly(statement.as_mut());
         qualified(statement.as_mut());
+        listed(statement.as_mut());
+        numbered(statement.as_mut());
+        let of_rows =
+            |name: &str| state.aggregate_functions().contains_key(name) || state.window_functions().contains_key(name);
+        distinct(statement.as_mut(), &of_rows);
         let _ = VisitMut::visit(statement.as_mut(), &mut NameColumns);
         unnested(statement.as_mut());
         functions::rewrite(statement);
@@ -45,8 +55,8 @@ pub async fn bind(state: &SessionState, sql: &str) -> DfResult<LogicalPlan> {
 
 fn parse(state: &SessionState, sql: &str) -> DfResult<Statement> {
     let limit = state.config().options().sql_parser.recursion_limit;
-    let sql = readable(sql);
-    let parser = DFParserBuilder::new(sql.as_ref()).with_dialect(&Postgres).with_recursion_limit(limit).build();
+    let tokens = tokens(sql).map_err(|e| DataFusionError::from(ParserError::from(e)))?;
+    let parser = DFParserBuilder::new(tokens).with_dialect(&Postgres).with_recursion_limit(limit).build();
     let mut statements = parser?.parse_statements()?;
     match (statements.pop_front(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),
@@ -84,7 +94,6 @@ impl VisitorMut for NameColumns {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         limit_by_fetch(query);
-        name_behind_first(&mut query.body);
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             name_computed(&mut cte.query.body, !cte.alias.columns.is_empty());
         }
@@ -127,38 +136,6 @@ fn named(select: SetExpr, names: &TableAlias) -> SetExpr {
         *alias = Some(names.clone());
     }
     outer
-}
-
-/// Of selects that are united the first names the columns; of the others nobody asks for a name, and one may stand twice.
-fn name_behind_first(body: &mut SetExpr) {
-    if let SetExpr::SetOperation { left, right, .. } = body {
-        name_behind_first(left);
-        name_behind_first(right);
-        name_computed(right, false);
-    }
-}
-
-/// What is computed gets a name, where an alias around gives another: DataFusion calls a cast of `t.a` by that name, and
-/// to rename it looks for the column. If not all are `renamed`, what stands there twice gets one: nobody can ask for it.
-fn name_computed(body: &mut SetExpr, renamed: bool) {
-    match body {
-        SetExpr::Query(query) => name_computed(&mut query.body, renamed),
-        // All have the names of the first.
-        SetExpr::SetOperation { left, .. } => name_computed(left, renamed),
-        SetExpr::Select(select) => {
-            let mut seen = HashSet::new();
-            for (place, item) in select.projection.iter_mut().enumerate() {
-                if let SelectItem::UnnamedExpr(expr) = item
-                    && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
-                    && (!seen.insert(expr.to_string()) || renamed)
-                {
-                    let alias = ast::Ident::new(format!("unnamed_{place}"));
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Refuses what would be passed over, what is too long, and what DataFusion panics over.

@@ -25,24 +25,12 @@ const CASES: &[(&str, &str)] = &[
     ("nothing", "-- to be written\n"),
     ("two columns of one name", "select id, status as id\nfrom {{ source('shop', 'orders') }}\n"),
     (
-        "a not in that depends on the row",
-        "select id\nfrom {{ source('shop', 'orders') }} as o\nwhere customer_id not in (select c.id from {{ source('shop', 'customers') }} as c where c.name = o.status)\n",
-    ),
-    (
-        "a not in within an or",
-        "select id\nfrom {{ source('shop', 'orders') }}\nwhere id > 5 or customer_id not in (select id from {{ source('shop', 'customers') }})\n",
-    ),
-    (
         "a lateral subquery",
         "select o.id, n.buyer\nfrom {{ source('shop', 'orders') }} as o\ncross join lateral (select c.id as buyer from {{ source('shop', 'customers') }} as c where c.id = o.customer_id and exists (select 1 from {{ source('shop', 'customers') }} as d where d.id = o.id)) as n\n",
     ),
     (
         "a natural full join",
         "select id, o.status, c.name\nfrom {{ source('shop', 'orders') }} as o\nnatural full join {{ source('shop', 'customers') }} as c\n",
-    ),
-    (
-        "a select in an expression",
-        "select id, customer_id in (select id from {{ source('shop', 'customers') }}) as known\nfrom {{ source('shop', 'orders') }}\n",
     ),
     (
         "an approximate percentile",
