@@ -110,7 +110,7 @@ fn a_commit_describes_itself() {
     let told = sandbox.describe(0, &readers);
     assert_eq!(told["comment"], "all about orders");
     assert_eq!(told["columns"][1], json!([2, "int", "int", "the int"]));
-    assert_eq!(told["columns"][13], json!([14, "uuid", "uuid", "the uuid"]));
+    assert_eq!(told["columns"][14], json!([15, "uuid", "uuid", "the uuid"]));
     assert_eq!(told["operation"], "append");
     let summary = &told["summary"];
     assert_eq!(summary["driftless.pipeline"], "shop");

@@ -194,6 +194,14 @@ fn of_list(select: &mut Select) -> Vec<OrderByExpr> {
     let unnamed = || TableAlias { explicit: true, name: Ident::new(name), columns: Vec::new() };
     let alias = alias.get_or_insert_with(unnamed);
     if alias.columns.is_empty() {
+        // The row of the list, by its alias, is its item.
+        let is_row = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => {
+                *e == Expr::Identifier(alias.name.clone())
+            }
+            _ => false,
+        };
+        let column = column.filter(|_| !select.projection.iter().any(is_row));
         let name = column.map_or_else(|| alias.name.clone(), Ident::new);
         alias.columns.push(TableAliasColumnDef { name, data_type: None });
     }

@@ -172,8 +172,9 @@ mod tests {
                 "select * from t full join u using (a)",
                 "`using` and `natural` are maintained only for inner and left joins",
             ),
+            ("select a from t natural right join u", "maintained"),
             (
-                "select a from t natural right join u",
+                "select * from t natural right join u",
                 "`using` and `natural` are maintained only for inner and left joins",
             ),
             ("select a from t left join u using (a)", "maintained"),
