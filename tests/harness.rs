@@ -68,6 +68,9 @@ fn servers_keep_their_data_over_a_crash() {
 #[test]
 fn mariadb_writes_a_row_binlog_with_names() {
     let mariadb = MariaDb::start();
+    // A server that starts clears away what others have in a temporary directory that they share.
+    let own = mariadb.dir().display().to_string();
+    assert_eq!(mariadb.session("").value("select @@tmpdir"), Some(own));
     let mut session = mariadb.create_database("billing", BILLING);
     assert_eq!(session.value("select count(*) from payments"), Some(PAYMENTS.to_string()));
     let settings = "select @@binlog_format, @@binlog_row_image, @@binlog_row_metadata, @@gtid_strict_mode, @@log_bin";

@@ -185,3 +185,50 @@ impl Input<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Walk;
+    use super::super::bodies::tests::Counting;
+    use super::*;
+    use crate::error::Result;
+    use crate::row::Rows;
+
+    fn all(batches: &[Arc<Batch>]) -> Vec<(Vec<u8>, Diff)> {
+        let (mut walk, mut rows) = (Walk::over(batches), Vec::new());
+        while let Some((row, diff)) = walk.advance() {
+            rows.push((row.to_vec(), diff));
+        }
+        rows
+    }
+
+    #[test]
+    fn pieces_are_the_whole_whenever_one_looks_and_after_a_restart() {
+        let bodies = Bodies::new(Some(Arc::new(Counting::default())), 1 << 20);
+        let batch = |count: u64, step: u64, diff: Diff| {
+            let mut rows = Rows::default();
+            (0..count).for_each(|number| rows.push(&[&[3; 20][..], &(number * step).to_be_bytes()].concat(), diff));
+            Arc::new(Batch::of(&rows, &bodies))
+        };
+        // Some rows twice, some gone, and one batch that ends early.
+        let parts = [batch(60_000, 2, 1), batch(30_000, 3, 1), batch(10_000, 6, -1), batch(500, 7, 2)];
+        let whole = all(&parts);
+        let (mut done, mut rest, mut pieces) = (Batch::default(), parts.to_vec(), 0);
+        while !rest.is_empty() {
+            let (first, left) = merge_first(&rest, 200 << 10, &bodies);
+            (done, rest, pieces) = (done.followed_by(&first), left, pieces + 1);
+            let now: Vec<Arc<Batch>> =
+                [Arc::new(Batch::of_slots(done.slots().to_vec()))].into_iter().chain(rest.clone()).collect();
+            assert_eq!(all(&now), whole, "after {pieces} pieces");
+            let heads: Vec<u64> = now.iter().flat_map(|batch| batch.stored(&bodies).expect("it takes all")).collect();
+            let restored = heads.iter().map(|id| Batch::restore(*id, &bodies).map(Arc::new));
+            assert_eq!(
+                all(&restored.collect::<Result<Vec<_>>>().expect("it is there")),
+                whole,
+                "stored after {pieces} pieces"
+            );
+        }
+        assert!(pieces > 5, "{pieces} pieces");
+        assert_eq!(done.rows(), whole.len());
+    }
+}

@@ -56,6 +56,8 @@ impl MariaDb {
     fn attempt(options: &[&str]) -> Option<Self> {
         let (dir, port) = (directory("driftless-mariadb-"), free_port());
         let data = dir.join("data");
+        // Its own: a server that starts clears away what others have in a directory that they share.
+        let tmpdir = format!("--tmpdir={}", dir.display());
         from_template(&format!("mariadbtemplate-{}", version()), &data, |data| {
             std::fs::create_dir(data).expect("the directory is ours");
             let mut init: Vec<String> =
@@ -63,11 +65,13 @@ impl MariaDb {
             init.push("--auth-root-authentication-method=normal".into());
             init.push(SMALL_LOG.into());
             init.push(format!("--datadir={}", data.display()));
+            init.push(tmpdir.clone());
             let init = as_user("mysql", &dir, init);
             run(Command::new(&init[0]).args(&init[1..]).current_dir(&dir));
         });
         let mut command: Vec<String> = vec!["mariadbd".into(), "--no-defaults".into()];
         command.push(format!("--datadir={}", data.display()));
+        command.push(tmpdir);
         command.push(format!("--socket={}", dir.join("socket").display()));
         command.push(format!("--pid-file={}", dir.join("mariadbd.pid").display()));
         command.push(format!("--port={port}"));

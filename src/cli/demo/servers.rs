@@ -198,7 +198,10 @@ fn mariadb(programs: &Programs, dir: &Path, afterwards: Afterwards, stop: &Stop)
     let datadir = format!("--datadir={}", data.display());
     // The log file's size stands in the data directory, so making it and serving it must say the same.
     let small_log = "--innodb-log-file-size=8M";
-    let init = ["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal", small_log, &datadir];
+    // Its own: a server that starts clears away what others have in a directory that they share.
+    let tmpdir = format!("--tmpdir={}", dir.display());
+    let init =
+        ["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal", small_log, &datadir, &tmpdir];
     in_home("mysql", &dir, &programs.mariadb_install_db, &init)?;
     stop.check()?;
     let port_option = format!("--port={port}");
@@ -206,6 +209,7 @@ fn mariadb(programs: &Programs, dir: &Path, afterwards: Afterwards, stop: &Stop)
     let settings = [
         "--no-defaults",
         &datadir,
+        &tmpdir,
         small_log,
         &port_option,
         &pid_file,
