@@ -5,7 +5,7 @@ mod support;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use driftless::error::{Error, Who};
-use driftless::row::{Change, Codec, Datum, NewRow, Position, Row, Table, TableName};
+use driftless::row::{Change, Codec, Datum, JSON, NewRow, Position, Row, Table, TableName};
 use driftless::source::postgres::{Postgres, Settings};
 use driftless::source::{Event, Outlet, Source, Tail};
 use std::collections::BTreeMap;
@@ -372,7 +372,7 @@ fn every_type_reads_alike_from_copy_and_stream() {
     );
     // Postgres's own text is the second voice.
     let text_columns: Vec<String> = (table.schema.fields().iter())
-        .filter(|f| *f.data_type() == DataType::Utf8)
+        .filter(|f| matches!(f.data_type(), DataType::Utf8 | &JSON))
         .map(|f| format!("\"{}\"::text", f.name().replace('"', "\"\"")))
         .collect();
     shop.session.execute("SET datestyle = 'ISO'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'");
